@@ -1,0 +1,485 @@
+//! The words in which a decision is explained: regime, level, reason, evidence, expectation, outcome.
+//!
+//! Reasons are enums with numbers. The sentence that a person reads is made from them when they are recorded, so that a
+//! program can count reasons and a test can compare them.
+
+use crate::change::ChangeStatus;
+use crate::knob::KnobValue;
+use crate::name::{Generation, KnobName};
+use crate::problem::ProblemKind;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// How far the sidecar may go.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// Look only.
+    Observe,
+    /// Say what it would do.
+    #[default]
+    Advise,
+    /// Do it.
+    Act,
+}
+
+/// What limits a pool now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Regime {
+    /// The figures that would tell are missing.
+    Blind,
+    /// Work is in the pool and none of it ends.
+    Stuck,
+    /// Memory is about to run out.
+    MemoryRisk,
+    /// Work waits, and the CPU quota is used up.
+    CpuBound,
+    /// Work waits, more workers did not help, and the CPU has room.
+    DownstreamBound,
+    /// Work waits for a worker.
+    Starved,
+    /// Little to do.
+    Idle,
+    /// Work flows and nothing waits.
+    Ample,
+}
+
+/// How bold a change may be, by the pool's load.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Level {
+    /// Roll back only.
+    Conservative,
+    /// A change is at most a quarter.
+    Moderate,
+    /// A change is at most a half.
+    Aggressive,
+    /// A change at most doubles or halves.
+    Maximum,
+}
+
+/// Which way a size is changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Direction {
+    /// Larger.
+    Up,
+    /// Smaller.
+    Down,
+}
+
+/// What a decision does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Action {
+    /// Change nothing this tick.
+    Hold,
+    /// Begin a trial.
+    Try,
+    /// Keep the trial's values.
+    Confirm,
+    /// Undo the trial.
+    RollBack,
+    /// What would be tried if the mode were `act`.
+    Advise,
+}
+
+/// Why a figure that is needed is not there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Absence {
+    /// Nothing was asked yet.
+    NotYet,
+    /// There is no socket, or nothing listens on it.
+    Unreachable,
+    /// The answer did not come in time.
+    TimedOut,
+    /// The answer was longer than is read.
+    TooLarge,
+    /// The answer was no state: another program, broken JSON, an error status.
+    Garbage,
+    /// The answer was a redirect, which is never followed.
+    Redirected,
+    /// The host speaks another version of the API.
+    WrongVersion,
+    /// The process is gone.
+    Gone,
+    /// The host runs as a user that this process does not trust.
+    NotTrusted,
+    /// The figure is not offered here.
+    NotOffered,
+    /// The figure went backwards or was impossible.
+    Impossible,
+}
+
+/// The line of a profile or of the configuration that set a bound.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Citation {
+    /// The key, such as `workers.max`.
+    pub key: String,
+    /// The file, as it was named; empty for a built-in default.
+    pub file: String,
+    /// The line, counted from 1.
+    pub line: u32,
+    /// The column, counted from 1.
+    pub column: u32,
+}
+
+impl fmt::Display for Citation {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.file.is_empty() {
+            write!(out, "{} (built in)", self.key)
+        } else {
+            write!(
+                out,
+                "{} ({}:{}:{})",
+                self.key, self.file, self.line, self.column
+            )
+        }
+    }
+}
+
+/// What was measured over a stretch of time at one setting.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct WindowFigures {
+    /// How long, in seconds.
+    pub seconds: f64,
+    /// The worker limit then.
+    pub workers: u64,
+    /// Completions.
+    pub completed: u64,
+    /// Completions within the profile's `slo`.
+    pub good: u64,
+    /// Arrivals a second.
+    pub arrivals_per_s: f64,
+    /// Good completions a second.
+    pub goodput_per_s: f64,
+    /// Mean of busy workers.
+    pub busy: f64,
+    /// Mean of waiting work.
+    pub queued: f64,
+    /// Work that was turned away or timed out, a second.
+    pub lost_per_s: f64,
+    /// Work that failed by itself, a second.
+    pub failed_per_s: f64,
+    /// Median response time of successes, in microseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub p50_us: Option<u64>,
+    /// 99th percentile of the response time of successes, in microseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub p99_us: Option<u64>,
+    /// 95th percentile of the waiting time of successes, in microseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wait_p95_us: Option<u64>,
+}
+
+/// What a decision stood on.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Evidence {
+    /// The window just seen, or the one under the trial's values.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub now: Option<WindowFigures>,
+    /// The window before the trial, to compare with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<WindowFigures>,
+    /// CPU used, as a share of the quota.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_share: Option<f64>,
+    /// Memory used, as a share of the limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_share: Option<f64>,
+}
+
+/// What a trial is expected to bring; it is held against what came.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Expectation {
+    /// Goodput that is hoped for, a second.
+    pub goodput_per_s: f64,
+    /// The least difference that would count as a gain, a second.
+    pub least_gain_per_s: f64,
+}
+
+/// How a comparison of two windows came out.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Verdict {
+    /// Goodput rose beyond its standard error.
+    GoodputRose {
+        /// By how much, a second.
+        gain_per_s: f64,
+        /// Its standard error.
+        error_per_s: f64,
+    },
+    /// Goodput is the same and the 99th percentile fell beyond its standard error.
+    TailFell {
+        /// The 99th percentile before, in microseconds.
+        before_us: u64,
+        /// And now.
+        now_us: u64,
+    },
+    /// Goodput is the same with fewer workers.
+    SameForLess {
+        /// By how much it changed, a second.
+        gain_per_s: f64,
+        /// The standard error of that.
+        error_per_s: f64,
+    },
+    /// Goodput fell beyond its standard error.
+    GoodputFell {
+        /// By how much, a second, as a positive number.
+        loss_per_s: f64,
+        /// Its standard error.
+        error_per_s: f64,
+    },
+    /// More work fails by itself than before.
+    ErrorsRose {
+        /// Failures a second before.
+        before_per_s: f64,
+        /// And now.
+        now_per_s: f64,
+    },
+    /// Goodput is the same and the 99th percentile rose beyond its standard error.
+    TailRose {
+        /// The 99th percentile before, in microseconds.
+        before_us: u64,
+        /// And now.
+        now_us: u64,
+    },
+    /// No difference was found in the time allowed.
+    NoDifference {
+        /// What was seen, a second.
+        gain_per_s: f64,
+        /// Its standard error.
+        error_per_s: f64,
+    },
+    /// The load moved too much between the windows for a comparison.
+    LoadMoved {
+        /// Arrivals a second before.
+        before_per_s: f64,
+        /// And now.
+        now_per_s: f64,
+    },
+    /// Too little work came to tell.
+    TooFew {
+        /// Completions seen.
+        completed: u64,
+        /// Completions needed.
+        needed: u64,
+    },
+}
+
+/// Why a decision is what it is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Reason {
+    // Nothing to decide on.
+    /// The figures are missing.
+    Blind {
+        /// Which.
+        missing: String,
+        /// Why.
+        absence: Absence,
+    },
+    /// After a start, a gap or a restart of the host, some ticks are watched before anything is done.
+    WarmingUp {
+        /// Good ticks seen.
+        seen: u32,
+        /// Good ticks needed.
+        needed: u32,
+    },
+    /// Work is in the pool and none of it ends; whatever is measured now says nothing about the size.
+    Stuck {
+        /// For how many seconds.
+        seconds: f64,
+    },
+    // Not allowed to act.
+    /// The mode does not allow changes.
+    ModeObserves,
+    /// Another sidecar holds the lease.
+    Standby {
+        /// Who.
+        holder: String,
+        /// For how long still, in milliseconds.
+        expires_in_ms: u64,
+    },
+    /// The lease is asked for and not granted yet.
+    LeasePending,
+    /// An operator froze the host.
+    Frozen,
+    /// Control is switched off in the host, or the host offers no changes.
+    NotOffered,
+    /// An operator holds the knob.
+    Pinned {
+        /// Which.
+        knob: KnobName,
+    },
+    /// Someone else changed the pool; their values are left alone for a while.
+    Yielding {
+        /// For how many seconds still.
+        seconds: f64,
+    },
+    // Nothing to do.
+    /// Little to do.
+    Idle,
+    /// Work flows and nothing waits.
+    Ample,
+    /// Nothing that may be tried promises a gain.
+    NothingToGain,
+    /// Too little work for a conclusion.
+    TooFew {
+        /// Completions seen.
+        completed: u64,
+        /// Completions needed.
+        needed: u64,
+    },
+    // Waiting.
+    /// A change is on its way or still taking effect.
+    Settling,
+    /// The trial's window is not full yet.
+    Measuring {
+        /// Seconds measured.
+        seconds: f64,
+        /// The comparison so far.
+        verdict: Verdict,
+    },
+    /// Another pool has the host's one trial.
+    OtherTrial {
+        /// Which pool.
+        pool: String,
+    },
+    /// This direction did not pay a while ago.
+    Resting {
+        /// Which way.
+        direction: Direction,
+        /// For how many seconds still.
+        seconds: f64,
+    },
+    // The guard's veto.
+    /// The bound is reached.
+    AtBound {
+        /// Which knob.
+        knob: KnobName,
+        /// Its bound.
+        bound: u64,
+    },
+    /// The load is too low for changes.
+    LevelForbids {
+        /// The level.
+        level: Level,
+        /// The load, as a share.
+        load: f64,
+    },
+    /// Enough was changed within the last minute.
+    RateLimited {
+        /// Changes made.
+        changes: u32,
+        /// Changes allowed.
+        allowed: u32,
+        /// The window, in seconds.
+        window_s: f64,
+    },
+    /// The size would need more memory than there is.
+    MemoryForbids {
+        /// Memory that it would take, as a share of the limit.
+        predicted_share: f64,
+        /// The share that is allowed.
+        allowed_share: f64,
+    },
+    // Acting.
+    /// Work waits for workers.
+    Starved {
+        /// Mean of waiting work.
+        queued: f64,
+        /// Lost work, a second.
+        lost_per_s: f64,
+    },
+    /// More workers did not pay while work waits: look whether fewer do.
+    LookBelow {
+        /// Mean of waiting work.
+        queued: f64,
+        /// Lost work, a second.
+        lost_per_s: f64,
+    },
+    /// The CPU quota is used up: fewer workers stand in each other's way less.
+    CpuFull {
+        /// CPU used, as a share of the quota.
+        cpu_share: f64,
+    },
+    /// The timeout follows what successes take.
+    TimeoutFollows {
+        /// 99.9th percentile of successes, in milliseconds.
+        p999_ms: u64,
+        /// Successes it was read from.
+        completed: u64,
+    },
+    /// The trial paid.
+    Paid {
+        /// How.
+        verdict: Verdict,
+    },
+    /// The trial did not pay.
+    DidNotPay {
+        /// How.
+        verdict: Verdict,
+    },
+    /// What would show whether the trial helped is missing.
+    EvidenceLost {
+        /// Why.
+        absence: Absence,
+    },
+    /// The sidecar ends; its trial is not left behind.
+    ShuttingDown,
+    // What became of it, as the host tells.
+    /// The trial ended without us.
+    TrialEnded {
+        /// How.
+        status: ChangeStatus,
+    },
+    /// The host refused.
+    Refused {
+        /// The kind of refusal.
+        problem: ProblemKind,
+        /// Its words.
+        detail: String,
+    },
+    /// The answer is not known; the host is read again before anything else is done.
+    AnswerLost {
+        /// Why.
+        absence: Absence,
+    },
+}
+
+/// A change of values: from what to what.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ValueChange {
+    /// The target before.
+    pub from: KnobValue,
+    /// The target after.
+    pub to: KnobValue,
+}
+
+/// The change that a decision makes, keeps, undoes or would make.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ChangeSummary {
+    /// Its number; absent for mere advice.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generation: Option<Generation>,
+    /// The knobs.
+    pub set: BTreeMap<KnobName, ValueChange>,
+}

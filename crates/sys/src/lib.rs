@@ -1,0 +1,5 @@
+//! The few system calls that Trimtab needs and the standard library does not offer, each behind a safe function.
+//!
+//! This is the only crate with unsafe code. Every unsafe block stands beside the reason why it is sound.
+
+pub mod clock;

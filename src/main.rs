@@ -1,0 +1,3 @@
+//! The `trimtab` command.
+
+fn main() {}
