@@ -10,5 +10,12 @@
 
 pub mod decision;
 pub mod moment;
+mod number;
 pub mod observation;
+pub mod policy;
 pub mod profile;
+pub mod regime;
+pub mod signal;
+#[cfg(test)]
+mod testing;
+pub mod window;
