@@ -9,6 +9,7 @@
 //! ```
 
 pub mod decision;
+pub mod guard;
 pub mod moment;
 mod number;
 pub mod observation;
