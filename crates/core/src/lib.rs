@@ -8,6 +8,7 @@
 //! observation <- window <- signal <- regime <- policy <- guard <- controller
 //! ```
 
+pub mod controller;
 pub mod decision;
 pub mod guard;
 pub mod moment;
