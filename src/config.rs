@@ -13,6 +13,7 @@ mod unit;
 mod validate;
 mod value;
 
+pub(crate) use error::steers;
 pub use error::{ConfigError, ConfigErrors};
 
 use self::error::Finding;

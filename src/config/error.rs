@@ -220,8 +220,9 @@ fn clean(text: &str) -> String {
     text.chars().map(replace).collect()
 }
 
-/// Whether a character moves the cursor, sets colours, or turns the direction of what follows.
-fn steers(char: char) -> bool {
+/// Whether a character moves the cursor, sets colours, or turns the direction of what follows: text with such a character is
+/// not what it looks like in a terminal.
+pub(crate) fn steers(char: char) -> bool {
     char.is_control()
         || matches!(char, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }

@@ -204,7 +204,7 @@ impl<'a> Desk<'a> {
         if findings.len() > FINDINGS_MAX {
             let more = findings.len() - FINDINGS_MAX;
             findings.truncate(FINDINGS_MAX);
-            findings.push(Finding::new(format!("and {more} more in the same file")));
+            findings.push(Finding::new(format!("and at least {more} more in the same file")));
         }
         findings
     }
@@ -227,7 +227,7 @@ pub(super) fn parse<'a>(source: &'a Arc<Source>, desk: &Desk<'_>) -> Option<DeTa
         );
         return None;
     }
-    for error in &errors {
+    for error in errors.iter().take(FINDINGS_MAX + 1) {
         let span = source.clamp(error.span().unwrap_or(0..0));
         let name = source.text()[span.clone()].to_owned();
         let mut finding = Finding::new(format!("`{name}` is set twice")).at_span(

@@ -541,6 +541,28 @@ mod values {
 mod any_input {
     use super::*;
 
+    #[test]
+    fn a_file_of_nothing_but_mistakes_is_reported_in_part() {
+        let unknown: String = (0..20_000).map(|n| format!("k{n} = 1\n")).collect();
+        for text in [unknown, "mode = 1\n".repeat(20_000)] {
+            let errors = check_config(&text, &Overrides::default()).expect_err("it is wrong");
+            assert_eq!(errors.count(), 101);
+        }
+    }
+
+    #[test]
+    fn nesting_without_end_is_refused_and_not_followed() {
+        let dotted = format!("{}a = 1", "a.".repeat(100_000));
+        let header = format!("[{}a]", "a.".repeat(100_000));
+        let lists = "a = ".to_owned() + &"[".repeat(200_000);
+        let tables = "a = ".to_owned() + &"{a=".repeat(80_000);
+        for text in [dotted, header, lists, tables] {
+            let errors = check_config(&text, &Overrides::default()).expect_err("it is wrong");
+            assert!(errors.count() > 0);
+            assert!(!errors.to_string().is_empty());
+        }
+    }
+
     /// Lines that are near to valid ones, so that the reader is reached and not only the parser.
     fn line() -> impl Strategy<Value = String> {
         let key = prop_oneof![
