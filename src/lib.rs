@@ -1,1 +1,6 @@
 //! Trimtab: a sidecar that resizes a service's worker pools, queues and timeouts, and proves that each change helped.
+
+pub mod cli;
+pub mod config;
+pub mod signal;
+pub mod telemetry;

@@ -333,6 +333,14 @@ pub struct PoolSample {
     pub wait_p95_us: Option<u64>,
 }
 
+/// The answer of `/api/v1/hosts`: the hosts that this sidecar tunes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Hosts {
+    /// Their ids.
+    pub hosts: Vec<HostId>,
+}
+
 /// The answer of `/api/v1/hosts/{id}/decisions`: newest last.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
