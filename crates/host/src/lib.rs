@@ -1,5 +1,10 @@
 //! What a service embeds so that its pools, queues and timeouts can be resized while it runs.
 
+mod counters;
 pub mod fuse;
 pub mod knob;
+mod limit;
 pub mod part;
+pub mod pool;
+mod sharded;
+pub mod tasks;

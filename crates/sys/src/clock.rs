@@ -8,6 +8,12 @@ pub fn boot_ns() -> u64 {
     read(libc::CLOCK_BOOTTIME).unwrap_or(0)
 }
 
+/// Nanoseconds of CPU time that the calling thread has used, or nothing where the kernel does not count them.
+#[must_use]
+pub fn thread_cpu_ns() -> Option<u64> {
+    read(libc::CLOCK_THREAD_CPUTIME_ID)
+}
+
 /// Reads one clock, or nothing when the kernel does not know it.
 pub(crate) fn read(clock: libc::clockid_t) -> Option<u64> {
     let mut time = MaybeUninit::<libc::timespec>::uninit();
@@ -30,5 +36,15 @@ mod tests {
         let first = super::boot_ns();
         let second = super::boot_ns();
         assert!(first > 0 && second >= first);
+    }
+
+    #[test]
+    fn a_thread_that_computes_uses_cpu_time() {
+        let before = super::thread_cpu_ns().expect("counted");
+        let mut used = before;
+        while used == before {
+            used = super::thread_cpu_ns().expect("counted");
+        }
+        assert!(used > before);
     }
 }

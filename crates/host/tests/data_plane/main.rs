@@ -1,0 +1,6 @@
+//! The pool and the layer as a service and the control side use them.
+
+mod fuse;
+mod interleavings;
+mod pool;
+mod support;
