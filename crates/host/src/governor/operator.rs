@@ -66,7 +66,6 @@ impl Governor {
         state.set(&BTreeMap::from([(knob.clone(), request.value.clone())]));
         if let Some(cell) = state.knobs.get_mut(knob) {
             cell.pinned_until_ns = Some(now_ns.saturating_add(ns(request.for_ms)));
-            cell.owed = None;
         }
         self.end_trial(pool, ChangeStatus::Superseded);
     }

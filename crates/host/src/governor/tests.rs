@@ -281,10 +281,6 @@ impl World {
             .expect("a number")
     }
 
-    fn revision(&self, pool: &str) -> Revision {
-        self.governor.pools[&PoolName::from(pool)].revision
-    }
-
     /// A change that fits as things stand.
     fn request(&self, pool: &str, set: &[(&str, u64)]) -> ChangeRequest {
         ChangeRequest {

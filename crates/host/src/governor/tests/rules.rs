@@ -171,7 +171,8 @@ fn without_a_lease_nothing_is_changed() {
 #[test]
 fn bounds_granularity_and_step_are_kept() {
     let mut world = World::leased();
-    let cases: [(&[(&str, u64)], (u64, u64)); 6] = [
+    type Case = (&'static [(&'static str, u64)], (u64, u64));
+    let cases: [Case; 6] = [
         (&[("workers", 0)], (4, 16)),
         (&[("workers", 65)], (4, 16)),
         (&[("workers", u64::MAX)], (4, 16)),
