@@ -1,1 +1,5 @@
 //! Trimtab: a sidecar that resizes a service's worker pools, queues and timeouts, and proves that each change helped.
+
+pub mod record;
+pub mod serve;
+pub mod view;
