@@ -7,6 +7,7 @@
 
 pub mod pack;
 pub mod ring;
+pub mod words;
 
 use crate::view::pack::SampleHistory;
 use crate::view::ring::{Ring, Weigh};

@@ -10,7 +10,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::JoinHandle;
 
 /// How many entries may wait for the disk.
 const QUEUE: usize = 256;
@@ -25,7 +24,7 @@ pub struct Journal {
     written: watch::Receiver<Written>,
     lost: Arc<AtomicU64>,
     thinned: u64,
-    writer: JoinHandle<()>,
+    ended: oneshot::Receiver<()>,
 }
 
 #[derive(Debug)]
@@ -43,20 +42,29 @@ struct Written {
 }
 
 impl Journal {
-    /// Starts the thread that writes to this ledger. Must be called within a tokio runtime.
+    /// Starts the thread that writes to this ledger. If there can be no thread, the journal says so and refuses intents.
     #[must_use]
     pub fn start(ledger: Box<dyn Ledger>) -> Self {
         let (queue, jobs) = mpsc::channel(QUEUE);
         let (health, written) = watch::channel(Written::default());
         let lost = Arc::default();
         let counter = Arc::clone(&lost);
-        let writer = tokio::task::spawn_blocking(move || write(ledger, jobs, &health, &counter));
+        let (end, ended) = oneshot::channel();
+        let writer = std::thread::Builder::new().name("ledger".to_owned());
+        // A thread of its own: a runtime would wait for it at its end, and a disk may hang for ever.
+        let started = writer.spawn(move || {
+            write(ledger, jobs, &health, &counter);
+            drop(end);
+        });
+        if let Err(error) = started {
+            tracing::warn!(%error, "the ledger's thread could not be started");
+        }
         Self {
             queue,
             written,
             lost,
             thinned: 0,
-            writer,
+            ended,
         }
     }
 
@@ -99,7 +107,11 @@ impl Journal {
     pub fn health(&self) -> JournalHealth {
         let written = self.written.borrow();
         let behind = self.queue.capacity() == 0;
+        let stopped = self.queue.is_closed();
         let text = match &written.trouble {
+            _ if stopped => {
+                "the thread that writes entries is gone, so no change is begun; restart".to_owned()
+            }
             Some(trouble) => {
                 format!("entries cannot be written, so no change is begun: {trouble}")
             }
@@ -107,7 +119,7 @@ impl Journal {
             None => format!("{} entries written", written.entries),
         };
         JournalHealth {
-            ok: written.trouble.is_none() && !behind,
+            ok: written.trouble.is_none() && !behind && !stopped,
             text,
             errors: written.errors,
             lost: self.lost.load(Ordering::Relaxed),
@@ -119,7 +131,7 @@ impl Journal {
     pub async fn finish(self) {
         drop(self.queue);
         // A disk that hangs must not keep the sidecar from ending; its host undoes what is open.
-        drop(tokio::time::timeout(FINISH, self.writer).await);
+        drop(tokio::time::timeout(FINISH, self.ended).await);
     }
 }
 

@@ -4,8 +4,7 @@
 //! absent has no line (missing is not zero), a pool that is gone has none either, and an unscraped sidecar does no work.
 //! Units are base units. Label sets are structs; names of hosts and pools are cleaned, escaped and bounded in number.
 
-use crate::record::text;
-use crate::view::{HostView, View};
+use crate::view::{HostView, View, words};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{
     DescriptorEncoder, EncodeLabelSet, EncodeMetric, MetricEncoder, text::encode,
@@ -153,7 +152,7 @@ impl Metrics {
 
     pub(super) fn tick(&self, host: &HostId, lag: Span, dropped: u64) {
         let labels = HostLabels {
-            host: text::foreign(host.as_str()),
+            host: words::foreign(host.as_str()),
         };
         self.ticks.get_or_create(&labels).inc();
         self.ticks_dropped.get_or_create(&labels).inc_by(dropped);
@@ -169,8 +168,8 @@ impl Metrics {
             &DecisionLabels {
                 host,
                 pool,
-                action: text::action(record.action),
-                reason: text::kind(&record.reason),
+                action: words::action(record.action),
+                reason: words::kind(&record.reason),
             },
         );
     }
@@ -210,8 +209,8 @@ impl Metrics {
 }
 
 fn names(host: &HostId, pool: Option<&PoolName>) -> (String, String) {
-    let pool = pool.map_or_else(String::new, |pool| text::foreign(pool.as_str()));
-    (text::foreign(host.as_str()), pool)
+    let pool = pool.map_or_else(String::new, |pool| words::foreign(pool.as_str()));
+    (words::foreign(host.as_str()), pool)
 }
 
 /// The gauges.
@@ -274,9 +273,9 @@ const HOST_GAUGES: [HostGauge; 14] = [
         |host| host.status.sample.quota_cores,
     ),
     (
-        "host_cpu_throttled",
+        "host_cpu_throttled_ratio",
         "Share of the time for which the control group was throttled.",
-        Some(Unit::Ratios),
+        None,
         |host| host.status.sample.throttled_share,
     ),
     (
@@ -363,12 +362,9 @@ const POOL_GAUGES: [PoolGauge; 12] = [
         None,
         |_, sample| sample?.queued,
     ),
-    (
-        "pool_load",
-        "The pool's load.",
-        Some(Unit::Ratios),
-        |pool, _| pool.decision.as_ref()?.load,
-    ),
+    ("pool_load_ratio", "The pool\'s load.", None, |pool, _| {
+        pool.decision.as_ref()?.load
+    }),
     (
         "pool_arrivals_per_second",
         "Arrivals a second.",
@@ -407,7 +403,7 @@ impl Collector for FromView {
         for (name, help, unit, read) in &HOST_GAUGES {
             let found = view.hosts.values().filter_map(|host| {
                 let labels = HostLabels {
-                    host: text::foreign(host.status.host.as_str()),
+                    host: words::foreign(host.status.host.as_str()),
                 };
                 Some((labels, read(host)?))
             });
@@ -494,7 +490,7 @@ fn latencies(encoder: &mut DescriptorEncoder<'_>, view: &View) -> fmt::Result {
 
 fn regimes(encoder: &mut DescriptorEncoder<'_>, view: &View) -> fmt::Result {
     let found = pools(view).filter_map(|(status, name, pool)| {
-        let regime = text::regime(pool.decision.as_ref()?.regime);
+        let regime = words::regime(pool.decision.as_ref()?.regime);
         let (host, pool) = names(&status.host, Some(name));
         Some((RegimeLabels { host, pool, regime }, 1.0))
     });
@@ -507,9 +503,9 @@ fn host_info(encoder: &mut DescriptorEncoder<'_>, view: &View) -> fmt::Result {
     let mut metric = encoder.encode_descriptor("host", help, None, MetricType::Info)?;
     for host in view.hosts.values() {
         metric.encode_info(&HostInfoLabels {
-            host: text::foreign(host.status.host.as_str()),
-            app: text::foreign(&host.status.app),
-            version: text::foreign(&host.status.version),
+            host: words::foreign(host.status.host.as_str()),
+            app: words::foreign(&host.status.app),
+            version: words::foreign(&host.status.version),
         })?;
     }
     Ok(())
@@ -559,4 +555,74 @@ fn float(value: u64) -> f64 {
 
 fn length(value: usize) -> f64 {
     float(u64::try_from(value).unwrap_or(u64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::record::journal::Journal;
+    use crate::record::ledger::JsonLines;
+    use crate::record::tests::{held, outcome, tick};
+    use crate::record::{Recorded, Recorder, Retention};
+    use trimtab_protocol::decision::Action;
+    use trimtab_protocol::name::HostId;
+
+    fn rendered(host: &str, pools: &[&str]) -> String {
+        let directory = tempfile::tempdir().unwrap();
+        let ledger = JsonLines::new(directory.path(), "b", 1 << 20);
+        let journal = Journal::start(Box::new(ledger));
+        let (mut recorder, outlets) = Recorder::new("b", Retention::default(), journal);
+        let records: Vec<_> = pools.iter().map(|pool| (*pool, held())).collect();
+        let Recorded::Tick(mut tick) = tick(1, &records) else {
+            unreachable!("a tick was made");
+        };
+        tick.decision.host = HostId::from(host);
+        tick.decision.status.host = HostId::from(host);
+        recorder.tick(*tick);
+        recorder.record(outcome(Action::Try, None));
+        outlets.metrics.render().unwrap()
+    }
+
+    #[test]
+    fn the_names_types_and_helps_are_the_promised_ones() {
+        let text = rendered("demo", &["web"]);
+        let lines: Vec<&str> = text.lines().filter(|line| line.starts_with('#')).collect();
+        let mut settings = insta::Settings::clone_current();
+        settings.set_snapshot_path("../../tests/snapshots");
+        settings.set_prepend_module_to_snapshot(false);
+        settings.bind(|| insta::assert_snapshot!("metrics", lines.join("\n")));
+    }
+
+    #[test]
+    fn what_is_absent_has_no_line() {
+        let text = rendered("demo", &["web"]);
+        assert!(text.contains("trimtab_pool_workers{host=\"demo\",pool=\"web\"} 8"));
+        assert!(text.contains("trimtab_host_cpu_cores{host=\"demo\"} 0.5\n"));
+        assert!(!text.contains("trimtab_pool_goodput_per_second{"));
+        assert!(!text.contains("trimtab_host_threads{"));
+        assert!(!text.contains("NaN"));
+        assert!(text.ends_with("# EOF\n"));
+    }
+
+    #[test]
+    fn a_hostile_name_stays_within_its_label() {
+        let evil = "x\"} 1\ntrimtab_evil 7\n\\";
+        let text = rendered(evil, &[evil]);
+        for line in text.lines().filter(|line| !line.starts_with('#')) {
+            assert!(line.starts_with("trimtab_"), "{line}");
+            assert!(!line.starts_with("trimtab_evil"), "{line}");
+        }
+        assert!(text.contains(r#"host="x\"} 1"#));
+    }
+
+    #[test]
+    fn a_flood_of_names_is_counted_up_to_a_bound() {
+        let names: Vec<String> = (0..5_000).map(|number| format!("p{number}")).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let text = rendered("demo", &names);
+        let series = text
+            .lines()
+            .filter(|line| line.starts_with("trimtab_decisions_total"))
+            .count();
+        assert_eq!(series, super::SERIES_MAX);
+    }
 }

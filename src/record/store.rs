@@ -1,9 +1,9 @@
 //! The history in memory, bounded in items and bytes, from which each view is made without copying it.
 
-use crate::record::{Retention, text};
+use crate::record::Retention;
 use crate::view::pack::SampleHistory;
 use crate::view::ring::Ring;
-use crate::view::{HostView, Stored};
+use crate::view::{HostView, Stored, words};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use trimtab_core::moment::Moment;
@@ -131,7 +131,7 @@ fn nothing_yet(status: &HostStatus, retention: Retention) -> HostView {
 /// The host in one sentence: that of the pool in the worst regime, or why there is none.
 fn summary(status: &HostStatus, texts: &Texts) -> String {
     if let Some(absence) = status.absent {
-        return format!("The host cannot be read: {}.", text::absence(absence));
+        return format!("The host cannot be read: {}.", words::absence(absence));
     }
     let worst = status
         .pools
@@ -139,8 +139,8 @@ fn summary(status: &HostStatus, texts: &Texts) -> String {
         .filter_map(|(name, pool)| Some((pool.decision.as_ref()?.regime, name, &pool.text)))
         .min_by_key(|(regime, ..)| *regime);
     if let Some((regime, name, text)) = worst {
-        let name = text::foreign(name.as_str());
-        return format!("{name} is {}. {text}", text::regime(regime));
+        let name = words::foreign(name.as_str());
+        return format!("{name} is {}. {text}", words::regime(regime));
     }
     let whole = texts.iter().find(|(about, _)| about.is_none());
     whole.map_or_else(

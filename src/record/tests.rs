@@ -143,7 +143,7 @@ fn intent(generation: u64) -> (Recorded, oneshot::Receiver<Result<(), NotDurable
     (intent, answered)
 }
 
-fn outcome(action: Action, reason: Option<Reason>) -> Recorded {
+pub(in crate::record) fn outcome(action: Action, reason: Option<Reason>) -> Recorded {
     Recorded::Outcome {
         about: about("web"),
         outcome: OutcomeRecord {

@@ -1,22 +1,20 @@
 //! The sentences: each decision, intent and outcome in plain English, with its numbers and units.
 //!
 //! A reason is an enum with numbers until here, so that programs count reasons and people read sentences. Every match is
-//! exhaustive: a new reason without words does not compile. Words that come from a host are shown without control characters
-//! and cut to a length; nothing here trusts them.
+//! exhaustive: a new reason without words does not compile. Words that come from a host are cleaned first; nothing here
+//! trusts them.
 
+use crate::view::words::{absence, foreign, level};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use trimtab_protocol::change::ChangeStatus;
 use trimtab_protocol::decision::{
-    Absence, Action, ChangeSummary, Citation, Direction, Level, Reason, Regime, Verdict,
+    Absence, Action, ChangeSummary, Citation, Direction, Level, Reason, Verdict,
 };
 use trimtab_protocol::knob::KnobValue;
 use trimtab_protocol::name::KnobName;
 use trimtab_protocol::problem::ProblemKind;
 use trimtab_protocol::view::{DecisionRecord, IntentRecord, OutcomeRecord};
-
-/// The longest piece of foreign text that is shown, in characters.
-const FOREIGN_MAX: usize = 200;
 
 /// A decision in one sentence, with the lines of the profile that bounded it.
 #[must_use]
@@ -32,7 +30,9 @@ pub fn decision(record: &DecisionRecord) -> String {
     };
     text.push_str(": ");
     text.push_str(&because(&record.reason));
-    if let Some(expected) = &record.expectation {
+    if let Some(expected) = &record.expectation
+        && matches!(record.action, Action::Try | Action::Advise)
+    {
         push(
             &mut text,
             format_args!(
@@ -134,130 +134,8 @@ pub fn because(reason: &Reason) -> String {
     }
 }
 
-/// The reason's kind in one word, as it stands in JSON and in metric labels.
-#[must_use]
-pub fn kind(reason: &Reason) -> &'static str {
-    match reason {
-        Reason::Blind { .. } => "blind",
-        Reason::WarmingUp { .. } => "warming_up",
-        Reason::Stuck { .. } => "stuck",
-        Reason::ModeObserves => "mode_observes",
-        Reason::Standby { .. } => "standby",
-        Reason::LeasePending => "lease_pending",
-        Reason::Frozen => "frozen",
-        Reason::NotOffered => "not_offered",
-        Reason::Pinned { .. } => "pinned",
-        Reason::Yielding { .. } => "yielding",
-        Reason::Idle => "idle",
-        Reason::Ample => "ample",
-        Reason::NothingToGain => "nothing_to_gain",
-        Reason::TooFew { .. } => "too_few",
-        Reason::Settling => "settling",
-        Reason::Measuring { .. } => "measuring",
-        Reason::OtherTrial { .. } => "other_trial",
-        Reason::Resting { .. } => "resting",
-        Reason::AtBound { .. } => "at_bound",
-        Reason::LevelForbids { .. } => "level_forbids",
-        Reason::RateLimited { .. } => "rate_limited",
-        Reason::MemoryForbids { .. } => "memory_forbids",
-        Reason::Starved { .. } => "starved",
-        Reason::LookBelow { .. } => "look_below",
-        Reason::CpuFull { .. } => "cpu_full",
-        Reason::TimeoutFollows { .. } => "timeout_follows",
-        Reason::Paid { .. } => "paid",
-        Reason::DidNotPay { .. } => "did_not_pay",
-        Reason::EvidenceLost { .. } => "evidence_lost",
-        Reason::ShuttingDown => "shutting_down",
-        Reason::TrialEnded { .. } => "trial_ended",
-        Reason::Refused { .. } => "refused",
-        Reason::AnswerLost { .. } => "answer_lost",
-    }
-}
-
-/// An action in one word, as it stands in JSON and in metric labels.
-#[must_use]
-pub fn action(action: Action) -> &'static str {
-    match action {
-        Action::Hold => "hold",
-        Action::Try => "try",
-        Action::Confirm => "confirm",
-        Action::RollBack => "roll_back",
-        Action::Advise => "advise",
-    }
-}
-
-/// Why a figure is missing, as half a sentence.
-#[must_use]
-pub fn absence(absence: Absence) -> &'static str {
-    match absence {
-        Absence::NotYet => "nothing was asked yet",
-        Absence::Unreachable => "nothing listens where the host should",
-        Absence::TimedOut => "the answer did not come in time",
-        Absence::TooLarge => "the answer was longer than is read",
-        Absence::Garbage => "the answer was not a host's state",
-        Absence::Redirected => "the answer was a redirect, which is never followed",
-        Absence::WrongVersion => "the host speaks another version of the control API",
-        Absence::Gone => "the process is gone",
-        Absence::NotTrusted => "the host runs as a user that is not trusted",
-        Absence::NotOffered => "the figure is not offered here",
-        Absence::Impossible => "the figure was impossible or went backwards",
-    }
-}
-
-/// A regime in words.
-#[must_use]
-pub fn regime(regime: Regime) -> &'static str {
-    match regime {
-        Regime::Blind => "blind",
-        Regime::Stuck => "stuck",
-        Regime::MemoryRisk => "memory-risk",
-        Regime::CpuBound => "cpu-bound",
-        Regime::DownstreamBound => "downstream-bound",
-        Regime::Starved => "starved",
-        Regime::Idle => "idle",
-        Regime::Ample => "ample",
-    }
-}
-
-/// A level in one word.
-#[must_use]
-pub fn level(level: Level) -> &'static str {
-    match level {
-        Level::Conservative => "conservative",
-        Level::Moderate => "moderate",
-        Level::Aggressive => "aggressive",
-        Level::Maximum => "maximum",
-    }
-}
-
-/// Foreign words made fit to show: no control characters, nothing that turns the writing direction, and not too long.
-#[must_use]
-pub fn foreign(text: &str) -> String {
-    let mut shown: String = text
-        .chars()
-        .take(FOREIGN_MAX)
-        .map(|letter| {
-            if is_harmful(letter) {
-                '\u{fffd}'
-            } else {
-                letter
-            }
-        })
-        .collect();
-    if text.chars().nth(FOREIGN_MAX).is_some() {
-        shown.push('…');
-    }
-    shown
-}
-
-fn is_harmful(letter: char) -> bool {
-    letter.is_control()
-        || matches!(letter,
-            '\u{061c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
-}
-
 fn blind(missing: &str, why: Absence) -> String {
-    format!("{} is missing, for {}", foreign(missing), absence(why))
+    format!("{} is missing, because {}", foreign(missing), absence(why))
 }
 
 fn warming_up(seen: u32, needed: u32) -> String {
@@ -357,7 +235,7 @@ fn timeout_follows(p999_ms: u64, completed: u64) -> String {
 
 fn evidence_lost(why: Absence) -> String {
     format!(
-        "what would show whether it helped is missing, for {}",
+        "what would show whether it helped is missing, because {}",
         absence(why)
     )
 }
@@ -370,7 +248,7 @@ fn refused(problem: ProblemKind, detail: &str) -> String {
 
 fn answer_lost(why: Absence) -> String {
     format!(
-        "the host's answer is not known, for {}, so the host is read again first",
+        "the host's answer is not known, because {}, so the host is read again first",
         absence(why)
     )
 }
@@ -540,4 +418,287 @@ fn trimmed(mut text: String) -> String {
 fn push(text: &mut String, more: std::fmt::Arguments<'_>) {
     // Writing into a string cannot fail.
     let _infallible = text.write_fmt(more);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::tests::held;
+    use crate::view::words::{action, kind};
+    use trimtab_protocol::decision::{Expectation, ValueChange};
+    use trimtab_protocol::name::{Epoch, Generation};
+
+    const ROSE: Verdict = Verdict::GoodputRose {
+        gain_per_s: 41.25,
+        error_per_s: 9.3,
+    };
+
+    fn verdicts() -> Vec<Verdict> {
+        vec![
+            ROSE,
+            Verdict::TailFell {
+                before_us: 912_000,
+                now_us: 84_300,
+            },
+            Verdict::SameForLess {
+                gain_per_s: -0.4,
+                error_per_s: 6.0,
+            },
+            Verdict::GoodputFell {
+                loss_per_s: 120.0,
+                error_per_s: 14.0,
+            },
+            Verdict::ErrorsRose {
+                before_per_s: 0.0,
+                now_per_s: 3.5,
+            },
+            Verdict::TailRose {
+                before_us: 1_000,
+                now_us: 2_450,
+            },
+            Verdict::NoDifference {
+                gain_per_s: 1.0,
+                error_per_s: 4.0,
+            },
+            Verdict::LoadMoved {
+                before_per_s: 200.0,
+                now_per_s: 310.4,
+            },
+            Verdict::TooFew {
+                completed: 12,
+                needed: 30,
+            },
+        ]
+    }
+
+    fn reasons() -> Vec<Reason> {
+        let absence = Absence::TimedOut;
+        let knob = KnobName::from("workers");
+        let mut all = vec![
+            Reason::Blind {
+                missing: "the state".to_owned(),
+                absence,
+            },
+            Reason::WarmingUp { seen: 2, needed: 5 },
+            Reason::Stuck { seconds: 7.25 },
+            Reason::ModeObserves,
+            Reason::Standby {
+                holder: "other\u{1b}[31m".to_owned(),
+                expires_in_ms: 4_200,
+            },
+            Reason::LeasePending,
+            Reason::Frozen,
+            Reason::NotOffered,
+            Reason::Pinned { knob: knob.clone() },
+            Reason::Yielding { seconds: 118.0 },
+            Reason::Idle,
+            Reason::Ample,
+            Reason::NothingToGain,
+            Reason::TooFew {
+                completed: 3,
+                needed: 30,
+            },
+            Reason::Settling,
+            Reason::Measuring {
+                seconds: 4.0,
+                verdict: ROSE,
+            },
+            Reason::OtherTrial {
+                pool: "api".to_owned(),
+            },
+            Reason::Resting {
+                direction: Direction::Up,
+                seconds: 33.4,
+            },
+            Reason::Resting {
+                direction: Direction::Down,
+                seconds: 0.5,
+            },
+            Reason::AtBound { knob, bound: 64 },
+            Reason::LevelForbids {
+                level: Level::Conservative,
+                load: 0.12,
+            },
+            Reason::RateLimited {
+                changes: 6,
+                allowed: 6,
+                window_s: 60.0,
+            },
+            Reason::MemoryForbids {
+                predicted_share: 0.97,
+                allowed_share: 0.94,
+            },
+            Reason::Starved {
+                queued: 12.5,
+                lost_per_s: 0.0,
+            },
+            Reason::LookBelow {
+                queued: 103.5,
+                lost_per_s: 2.25,
+            },
+            Reason::CpuFull { cpu_share: 0.993 },
+            Reason::TimeoutFollows {
+                p999_ms: 840,
+                completed: 12_345,
+            },
+            Reason::EvidenceLost { absence },
+            Reason::ShuttingDown,
+            Reason::Refused {
+                problem: ProblemKind::TooSoon,
+                detail: "12 changes\nin 60 s".to_owned(),
+            },
+            Reason::AnswerLost { absence },
+        ];
+        let ends = [
+            ChangeStatus::Trial,
+            ChangeStatus::Confirmed,
+            ChangeStatus::RolledBack,
+            ChangeStatus::Expired,
+            ChangeStatus::Superseded,
+        ];
+        all.extend(ends.map(|status| Reason::TrialEnded { status }));
+        all.extend(
+            verdicts()
+                .into_iter()
+                .map(|verdict| Reason::Paid { verdict }),
+        );
+        all.push(Reason::DidNotPay {
+            verdict: Verdict::TooFew {
+                completed: 1,
+                needed: 30,
+            },
+        });
+        all
+    }
+
+    fn snapshot(name: &str, lines: &[String]) {
+        let mut settings = insta::Settings::clone_current();
+        settings.set_snapshot_path("../../tests/snapshots");
+        settings.set_prepend_module_to_snapshot(false);
+        settings.bind(|| insta::assert_snapshot!(name, lines.join("\n")));
+    }
+
+    #[test]
+    fn every_reason_has_its_sentence() {
+        let lines: Vec<String> = reasons()
+            .iter()
+            .map(|reason| format!("{:<16} {}", kind(reason), because(reason)))
+            .collect();
+        snapshot("reasons", &lines);
+    }
+
+    #[test]
+    fn a_kind_is_the_word_that_stands_in_the_json() {
+        for reason in reasons() {
+            let json = serde_json::to_value(&reason).unwrap();
+            assert_eq!(json["kind"], kind(&reason));
+        }
+        for done in [
+            Action::Hold,
+            Action::Try,
+            Action::Confirm,
+            Action::RollBack,
+            Action::Advise,
+        ] {
+            assert_eq!(serde_json::to_value(done).unwrap(), action(done));
+        }
+    }
+
+    #[test]
+    fn every_absence_has_its_words() {
+        let all = [
+            Absence::NotYet,
+            Absence::Unreachable,
+            Absence::TimedOut,
+            Absence::TooLarge,
+            Absence::Garbage,
+            Absence::Redirected,
+            Absence::WrongVersion,
+            Absence::Gone,
+            Absence::NotTrusted,
+            Absence::NotOffered,
+            Absence::Impossible,
+        ];
+        let lines = all.map(|why| because(&Reason::EvidenceLost { absence: why }));
+        snapshot("absences", &lines);
+    }
+
+    #[test]
+    fn decisions_intents_and_outcomes_are_sentences() {
+        let change = ChangeSummary {
+            generation: Some(Generation(7)),
+            set: BTreeMap::from([
+                (
+                    KnobName::from("workers"),
+                    ValueChange {
+                        from: 8.into(),
+                        to: 12.into(),
+                    },
+                ),
+                (
+                    KnobName::from("memory_level"),
+                    ValueChange {
+                        from: KnobValue::Choice("low".to_owned()),
+                        to: KnobValue::Choice("high".to_owned()),
+                    },
+                ),
+            ]),
+        };
+        let cited = |file: &str| Citation {
+            key: "workers.max".to_owned(),
+            file: file.to_owned(),
+            line: 12,
+            column: 7,
+        };
+        let tries = DecisionRecord {
+            action: Action::Try,
+            reason: Reason::Starved {
+                queued: 12.5,
+                lost_per_s: 1.0,
+            },
+            expectation: Some(Expectation {
+                goodput_per_s: 120.5,
+                least_gain_per_s: 9.0,
+            }),
+            change: Some(change),
+            bound_by: vec![cited("profiles/web.toml"), cited("")],
+            ..held()
+        };
+        let with = |action, reason| DecisionRecord {
+            action,
+            reason,
+            ..tries.clone()
+        };
+        let intent_of = |action| IntentRecord {
+            action,
+            epoch: Epoch(2),
+            generation: Generation(7),
+            set: BTreeMap::from([(KnobName::from("workers"), 12.into())]),
+        };
+        let outcome_of = |action, reason| OutcomeRecord {
+            action,
+            generation: Generation(7),
+            reason,
+            took_us: 1_840,
+        };
+        let lines = [
+            decision(&held()),
+            decision(&tries),
+            decision(&with(Action::Advise, Reason::ModeObserves)),
+            decision(&with(Action::Confirm, Reason::Paid { verdict: ROSE })),
+            decision(&with(Action::RollBack, Reason::ShuttingDown)),
+            intent(&intent_of(Action::Try)),
+            intent(&intent_of(Action::Confirm)),
+            intent(&intent_of(Action::RollBack)),
+            outcome(&outcome_of(Action::Try, None)),
+            outcome(&outcome_of(Action::Confirm, None)),
+            outcome(&outcome_of(
+                Action::RollBack,
+                Some(Reason::AnswerLost {
+                    absence: Absence::TimedOut,
+                }),
+            )),
+        ];
+        snapshot("entries", &lines);
+    }
 }
