@@ -2,5 +2,8 @@
 
 pub mod cli;
 pub mod config;
+pub mod record;
+pub mod serve;
 pub mod signal;
 pub mod telemetry;
+pub mod view;
