@@ -2,3 +2,4 @@
 
 pub mod clock;
 pub mod host_client;
+pub mod sense;

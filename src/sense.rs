@@ -1,0 +1,3 @@
+//! The stage that reads the host and the machine.
+
+pub mod process;
