@@ -3,3 +3,5 @@
 //! This is the only crate with unsafe code. Every unsafe block stands beside the reason why it is sound.
 
 pub mod clock;
+pub mod peer;
+pub mod process;
