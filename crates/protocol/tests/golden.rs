@@ -87,6 +87,7 @@ fn every_kind_of_problem_has_its_golden_shape() {
             .expect("every kind is a URN of ours");
         check(&format!("problem_{}", name.replace('-', "_")), &problem);
     }
+    check("problem_too_late", &wire::problem_too_late());
 }
 
 #[test]
@@ -101,6 +102,7 @@ fn every_line_of_the_ledger_has_its_golden_shape() {
 
 #[test]
 fn every_answer_of_the_sidecar_has_its_golden_shape() {
+    check("hosts", &ledger::hosts());
     check("host_status", &ledger::host_status());
     check("sample", &ledger::sample());
     check("samples", &ledger::samples());

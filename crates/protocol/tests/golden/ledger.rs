@@ -10,7 +10,7 @@ use trimtab_protocol::decision::{
 use trimtab_protocol::name::{Epoch, Generation, HostId, KnobName, PoolName};
 use trimtab_protocol::problem::ProblemKind;
 use trimtab_protocol::view::{
-    ChangeCounts, Check, DecisionRecord, Decisions, Entry, EntryBody, EntryId, HostStatus,
+    ChangeCounts, Check, DecisionRecord, Decisions, Entry, EntryBody, EntryId, HostStatus, Hosts,
     IntentRecord, KnobStatus, OutcomeRecord, PoolSample, PoolStatus, Readiness, Sample, Samples,
 };
 
@@ -255,10 +255,6 @@ fn reasons_to_act() -> Vec<Reason> {
             lost_per_s: 1.5,
         },
         Reason::CpuFull { cpu_share: 0.9375 },
-        Reason::TimeoutFollows {
-            p999_ms: 120,
-            completed: 5_000,
-        },
         Reason::Paid { verdict },
         Reason::DidNotPay { verdict },
         Reason::EvidenceLost {
@@ -272,6 +268,7 @@ fn reasons_to_act() -> Vec<Reason> {
             problem: ProblemKind::TooSoon,
             detail: "12 changes within 60 s are the most".to_owned(),
         },
+        Reason::NotSent,
         Reason::AnswerLost {
             absence: Absence::Unreachable,
         },
@@ -322,6 +319,12 @@ pub(super) fn decisions() -> Decisions {
     Decisions {
         host: host(),
         entries: vec![entry_decision(), entry_outcome()],
+    }
+}
+
+pub(super) fn hosts() -> Hosts {
+    Hosts {
+        hosts: vec![host(), "mail".into()],
     }
 }
 

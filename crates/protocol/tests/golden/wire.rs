@@ -338,6 +338,17 @@ pub(super) fn problems() -> Vec<Problem> {
     kinds.map(problem).to_vec()
 }
 
+/// A confirmation that came after the host had undone the change.
+pub(super) fn problem_too_late() -> Problem {
+    let mut problem = Problem::new(ProblemKind::Stale, "change 12 is no longer on trial");
+    problem.pool = Some("web".into());
+    problem.receipt = Some(ChangeReceipt {
+        status: ChangeStatus::Expired,
+        ..change_receipt_confirmed()
+    });
+    problem
+}
+
 /// The match is exhaustive, so a new kind does not compile until it has a case here; add it to the list above as well.
 fn problem(kind: ProblemKind) -> Problem {
     let detail = match kind {
