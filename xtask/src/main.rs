@@ -12,7 +12,7 @@ mod rust;
 mod tidy;
 mod tree;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 const USAGE: &str = "\
@@ -51,7 +51,10 @@ fn main() -> ExitCode {
     }
 }
 
-/// The directory of the workspace, which is the parent of this package's.
+/// The directory of the workspace, which is the parent of this package's. Cargo says at run time where that is; what it said
+/// when it compiled may be another checkout that shares the target directory.
 fn workspace_root() -> PathBuf {
-    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+    let package = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
+    let package = package.unwrap_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")));
+    package.parent().map(Path::to_path_buf).unwrap_or(package)
 }

@@ -94,6 +94,18 @@ pub(crate) fn files_for_tests(tree: &Tree, source: &str) -> BTreeSet<String> {
     hidden
 }
 
+/// The source directories of the tree: everything up to a part `src`.
+pub(crate) fn sources(tree: &Tree) -> BTreeSet<&str> {
+    let directories = tree
+        .files
+        .keys()
+        .filter_map(|path| match path.strip_prefix("src/") {
+            Some(_) => Some("src"),
+            None => path.find("/src/").map(|at| &path[..at + "/src".len()]),
+        });
+    directories.collect()
+}
+
 /// All paths that a file's code uses, its test code apart.
 pub(crate) fn paths(syntax: &syn::File, module: &[String]) -> Vec<PathUse> {
     let mut collector = Paths {

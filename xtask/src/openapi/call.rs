@@ -22,7 +22,26 @@ pub(super) struct Draft {
 pub(super) struct Answer {
     pub(super) media: &'static str,
     pub(super) description: &'static str,
-    pub(super) schema: RefOr<Schema>,
+    /// Nothing for an answer without a body.
+    pub(super) schema: Option<RefOr<Schema>>,
+}
+
+/// What a call takes.
+pub(super) struct Body {
+    schema: Ref,
+    required: Required,
+}
+
+impl Body {
+    pub(super) fn required(schema: Ref) -> Self {
+        let required = Required::True;
+        Self { schema, required }
+    }
+
+    pub(super) fn optional(schema: Ref) -> Self {
+        let required = Required::False;
+        Self { schema, required }
+    }
 }
 
 /// One call.
@@ -34,7 +53,7 @@ pub(super) struct Call<'a> {
     pub(super) description: &'a str,
     /// Parameters by name; those that stand in the path as `{name}` are required, the others are of the query.
     pub(super) parameters: &'a [(&'a str, Type, &'a str)],
-    pub(super) body: Option<Ref>,
+    pub(super) body: Option<Body>,
     pub(super) answers: Vec<(u16, Answer)>,
     pub(super) problems: &'a [ProblemKind],
     pub(super) security: &'a [&'a str],
@@ -54,7 +73,7 @@ impl Draft {
         Answer {
             media: "application/json",
             description,
-            schema: self.schema::<T>().into(),
+            schema: Some(self.schema::<T>().into()),
         }
     }
 
@@ -67,17 +86,18 @@ impl Draft {
             operation = operation.parameter(parameter(call.path, name, sort, description));
         }
         if let Some(body) = call.body {
-            let content = ContentBuilder::new().schema(Some(body)).build();
-            let body = RequestBodyBuilder::new()
+            let content = ContentBuilder::new().schema(Some(body.schema)).build();
+            let request = RequestBodyBuilder::new()
                 .content("application/json", content)
-                .required(Some(Required::True));
-            operation = operation.request_body(Some(body.build()));
+                .required(Some(body.required));
+            operation = operation.request_body(Some(request.build()));
         }
         for (status, answer) in call.answers {
-            let content = ContentBuilder::new().schema(Some(answer.schema)).build();
-            let response = ResponseBuilder::new()
-                .description(answer.description)
-                .content(answer.media, content);
+            let mut response = ResponseBuilder::new().description(answer.description);
+            if let Some(schema) = answer.schema {
+                let content = ContentBuilder::new().schema(Some(schema)).build();
+                response = response.content(answer.media, content);
+            }
             operation = operation.response(status.to_string(), response.build());
         }
         for (status, kinds) in by_status(call.problems) {
@@ -142,6 +162,15 @@ pub(super) fn text(media: &'static str, description: &'static str) -> Answer {
     Answer {
         media,
         description,
-        schema: ObjectBuilder::new().schema_type(Type::String).into(),
+        schema: Some(ObjectBuilder::new().schema_type(Type::String).into()),
+    }
+}
+
+/// An answer without a body.
+pub(super) fn nothing(description: &'static str) -> Answer {
+    Answer {
+        media: "",
+        description,
+        schema: None,
     }
 }

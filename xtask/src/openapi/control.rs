@@ -1,6 +1,6 @@
 //! The control API: what a host offers so that a sidecar or an operator can read and resize it.
 
-use super::call::{Call, Draft, text};
+use super::call::{Body, Call, Draft, nothing, text};
 use trimtab_protocol::change::{ChangeReceipt, ChangeRequest, EndTrialRequest};
 use trimtab_protocol::lease::{LeaseGrant, LeaseRelease, LeaseRequest};
 use trimtab_protocol::operator::{FreezeRequest, OperatorReceipt, PinRequest, ResetRequest};
@@ -124,16 +124,13 @@ fn lease(draft: &mut Draft) {
         description: "The host assigns epochs. The same holder retakes its lease at once with a new epoch. Whoever takes over \
                       rolls the predecessor's trials back. Observers take none.",
         parameters: &[],
-        body: Some(body),
+        body: Some(Body::required(body)),
         answers,
         problems: &[&ANY[..], &BODY, &[Stale, Leased, Value, Disabled]].concat(),
         security: TOKEN,
     });
     let body = draft.schema::<LeaseRelease>();
-    let answers = vec![(
-        200,
-        draft.json::<LeaseGrant>("The lease is given back; nothing is left of it."),
-    )];
+    let answers = vec![(204, nothing("The lease is given back."))];
     draft.add(Call {
         method: HttpMethod::Delete,
         path: path::LEASE,
@@ -141,9 +138,9 @@ fn lease(draft: &mut Draft) {
         summary: "Give the right back",
         description: "Open trials are rolled back.",
         parameters: &[],
-        body: Some(body),
+        body: Some(Body::required(body)),
         answers,
-        problems: &[&ANY[..], &BODY, &[Stale, Disabled]].concat(),
+        problems: &[&ANY[..], &BODY, &[Stale]].concat(),
         security: TOKEN,
     });
 }
@@ -162,12 +159,12 @@ fn changes(draft: &mut Draft) {
         description: "Instance, epoch, generation and base_revision have to fit. The trial lives until the earlier of its own \
                       deadline and the end of its lease, and is then undone by the host alone.",
         parameters: &[],
-        body: Some(body),
+        body: Some(Body::required(body)),
         answers,
         problems: &[
             &ANY[..],
             &BODY,
-            &[Unknown, Stale, Leased, Value, Frozen, Pinned, TooSoon, KnobFailed, Disabled],
+            &[Unknown, Stale, Value, Frozen, Pinned, TooSoon, KnobFailed, Disabled],
         ]
         .concat(),
         security: TOKEN,
@@ -199,9 +196,9 @@ fn changes(draft: &mut Draft) {
             summary,
             description,
             parameters: &[GENERATION],
-            body: Some(body),
+            body: Some(Body::required(body)),
             answers,
-            problems: &[&ANY[..], &BODY, &[Unknown, Stale, KnobFailed, Disabled]].concat(),
+            problems: &[&ANY[..], &BODY, &[Unknown, Stale]].concat(),
             security: TOKEN,
         });
     }
@@ -215,11 +212,11 @@ fn freeze(draft: &mut Draft) {
         path: path::FREEZE,
         id: "freeze",
         summary: "Roll open trials back, then take no change",
-        description: "One step. Survives restarts where the receipt says `freeze_persistent`.",
+        description: "One step; the body may be left out. Survives restarts where the receipt says `freeze_persistent`.",
         parameters: &[],
-        body: Some(body),
+        body: Some(Body::optional(body)),
         answers,
-        problems: &[&ANY[..], &BODY, &[KnobFailed, Disabled]].concat(),
+        problems: &[&ANY[..], &BODY].concat(),
         security: OPERATOR,
     });
     let answers = vec![(
@@ -235,7 +232,7 @@ fn freeze(draft: &mut Draft) {
         parameters: &[],
         body: None,
         answers,
-        problems: &[&ANY[..], &[Disabled]].concat(),
+        problems: &ANY,
         security: OPERATOR,
     });
     let body = draft.schema::<ResetRequest>();
@@ -248,9 +245,9 @@ fn freeze(draft: &mut Draft) {
         path: path::RESET,
         id: "reset",
         summary: "Go back to the baseline",
-        description: "For one pool or for all. Never refused for its step or rate.",
+        description: "For one pool, or for all when there is no body. Never refused for its step or rate.",
         parameters: &[],
-        body: Some(body),
+        body: Some(Body::optional(body)),
         answers,
         problems: &[&ANY[..], &BODY, &[Unknown, KnobFailed, Disabled]].concat(),
         security: OPERATOR,
@@ -268,7 +265,7 @@ fn pins(draft: &mut Draft) {
         summary: "Hold one knob at a value for a time",
         description: "Afterwards it goes back to its last confirmed value. A trial of the knob ends as superseded.",
         parameters: &[POOL, KNOB],
-        body: Some(body),
+        body: Some(Body::required(body)),
         answers,
         problems: &[&ANY[..], &BODY, &[Unknown, Value, KnobFailed, Disabled]].concat(),
         security: OPERATOR,
@@ -283,7 +280,7 @@ fn pins(draft: &mut Draft) {
         parameters: &[POOL, KNOB],
         body: None,
         answers,
-        problems: &[&ANY[..], &[Unknown, KnobFailed, Disabled]].concat(),
+        problems: &[&ANY[..], &[Unknown, Disabled]].concat(),
         security: OPERATOR,
     });
 }

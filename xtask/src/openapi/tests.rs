@@ -123,6 +123,7 @@ fn every_call_of_the_apis_is_described() {
             "get /api/v1/hosts/{id}/decisions",
             "get /api/v1/hosts/{id}/samples",
             "get /api/v1/hosts/{id}/status",
+            "get /healthz",
             "get /livez",
             "get /metrics",
             "get /readyz",
@@ -162,6 +163,7 @@ fn the_schemas_describe_the_golden_messages() {
         ("ResetRequest", "reset_request"),
         ("OperatorReceipt", "operator_receipt"),
         ("Problem", "problem_stale"),
+        ("Problem", "problem_too_late"),
         ("Problem", "problem_value"),
         ("Problem", "problem_leased"),
     ] {
@@ -169,6 +171,7 @@ fn the_schemas_describe_the_golden_messages() {
     }
     for (schema, name) in [
         ("HostStatus", "host_status"),
+        ("Hosts", "hosts"),
         ("Samples", "samples"),
         ("Decisions", "decisions"),
         ("Readiness", "readiness"),

@@ -1,13 +1,16 @@
 //! Files tell one story and functions fit on a screen.
 
 use super::Finding;
-use crate::rust::is_for_tests;
+use crate::rust::{files_for_tests, is_for_tests, sources};
 use crate::tree::{File, Tree};
+use std::collections::BTreeSet;
 use syn::visit::{self, Visit};
 
 const FILE_LINES_MAX: usize = 500;
 const TEST_FILE_LINES_MAX: usize = 700;
 const FUNCTION_LINES_MAX: usize = 70;
+/// A test may be one long table of cases.
+const TEST_FUNCTION_LINES_MAX: usize = 100;
 
 /// Files that may be longer: the path, the limit that holds for it, and why. A row that is no longer needed is a finding.
 const LONGER_FILES: &[(&str, usize, &str)] = &[];
@@ -20,10 +23,19 @@ pub(super) fn sizes(tree: &Tree) -> Vec<Finding> {
 }
 
 fn sizes_with(tree: &Tree, longer: &[(&str, usize, &str)]) -> Vec<Finding> {
+    let sources = sources(tree).into_iter();
+    let hidden: BTreeSet<String> = sources
+        .flat_map(|source| files_for_tests(tree, source))
+        .collect();
     let mut findings = Vec::new();
     for (path, file, syntax) in tree.rust() {
         let lines = story_lines(file, syntax);
-        let usual = usual_limit(path);
+        let of_tests = hidden.contains(path) || is_of_tests(path);
+        let usual = if of_tests {
+            TEST_FILE_LINES_MAX
+        } else {
+            FILE_LINES_MAX
+        };
         let exception = longer.iter().find(|(longer, _, _)| *longer == path);
         let limit = exception.map_or(usual, |(_, limit, _)| *limit);
         if lines > limit {
@@ -36,15 +48,7 @@ fn sizes_with(tree: &Tree, longer: &[(&str, usize, &str)]) -> Vec<Finding> {
             let right = "take it out of LONGER_FILES in xtask/src/tidy/sizes.rs";
             findings.push(Finding::new(path, 1, what, right));
         }
-        let mut functions = Functions::default();
-        functions.visit_file(syntax);
-        for (name, line, lines) in functions.found {
-            if lines > FUNCTION_LINES_MAX {
-                let what = format!("function `{name}` has {lines} lines");
-                let right = format!("at most {FUNCTION_LINES_MAX}; give its parts names");
-                findings.push(Finding::new(path, line, what, right));
-            }
-        }
+        findings.extend(long_functions(path, syntax, of_tests));
     }
     let gone = longer.iter().filter(|(path, _, _)| !tree.has(path));
     findings.extend(gone.map(|(path, _, _)| {
@@ -54,13 +58,30 @@ fn sizes_with(tree: &Tree, longer: &[(&str, usize, &str)]) -> Vec<Finding> {
     findings
 }
 
-fn usual_limit(path: &str) -> usize {
-    let of_tests = path.split('/').any(|part| TEST_DIRECTORIES.contains(&part));
-    if of_tests {
-        TEST_FILE_LINES_MAX
-    } else {
-        FILE_LINES_MAX
-    }
+fn is_of_tests(path: &str) -> bool {
+    path.split('/').any(|part| TEST_DIRECTORIES.contains(&part))
+}
+
+fn long_functions(path: &str, syntax: &syn::File, of_tests: bool) -> Vec<Finding> {
+    let mut functions = Functions {
+        in_tests: of_tests,
+        found: Vec::new(),
+    };
+    functions.visit_file(syntax);
+    let long = functions.found.into_iter().filter_map(|function| {
+        let limit = if function.in_tests {
+            TEST_FUNCTION_LINES_MAX
+        } else {
+            FUNCTION_LINES_MAX
+        };
+        let Function {
+            name, line, lines, ..
+        } = function;
+        let what = format!("function `{name}` has {lines} lines");
+        let right = format!("at most {limit}; give its parts names");
+        (lines > limit).then(|| Finding::new(path, line, what, right))
+    });
+    long.collect()
 }
 
 /// The lines of a file without its test modules.
@@ -76,21 +97,39 @@ fn story_lines(file: &File, syntax: &syn::File) -> usize {
     file.text.lines().count() - tests.sum::<usize>()
 }
 
-#[derive(Default)]
+struct Function {
+    name: String,
+    line: usize,
+    lines: usize,
+    in_tests: bool,
+}
+
 struct Functions {
-    found: Vec<(String, usize, usize)>,
+    in_tests: bool,
+    found: Vec<Function>,
 }
 
 impl Functions {
     fn add(&mut self, signature: &syn::Signature, block: &syn::Block) {
-        let first = signature.fn_token.span.start().line;
+        let line = signature.fn_token.span.start().line;
         let last = block.brace_token.span.close().end().line;
-        let name = signature.ident.to_string();
-        self.found.push((name, first, last + 1 - first));
+        self.found.push(Function {
+            name: signature.ident.to_string(),
+            line,
+            lines: last + 1 - line,
+            in_tests: self.in_tests,
+        });
     }
 }
 
 impl<'ast> Visit<'ast> for Functions {
+    fn visit_item_mod(&mut self, module: &'ast syn::ItemMod) {
+        let outside = self.in_tests;
+        self.in_tests |= is_for_tests(&module.attrs);
+        visit::visit_item_mod(self, module);
+        self.in_tests = outside;
+    }
+
     fn visit_item_fn(&mut self, function: &'ast syn::ItemFn) {
         self.add(&function.sig, &function.block);
         visit::visit_item_fn(self, function);
@@ -126,10 +165,14 @@ mod tests {
 
     #[test]
     fn a_long_file_is_found_and_its_tests_do_not_count() {
-        let tests = format!("#[cfg(test)]\nmod tests {{\n{}}}\n", long(300));
+        let tests = format!(
+            "#[cfg(test)]\nmod tests;\n#[cfg(test)]\nmod more {{\n{}}}\n",
+            long(300)
+        );
         let tree = Tree::of(&[
-            ("src/good.rs", &(long(500) + &tests)),
-            ("src/long.rs", &(long(501) + &tests)),
+            ("src/good.rs", &(long(498) + &tests)),
+            ("src/long.rs", &(long(499) + &tests)),
+            ("src/good/tests.rs", &long(700)),
             ("tests/it/good.rs", &long(700)),
             ("crates/x/tests/long.rs", &long(701)),
         ]);
@@ -157,6 +200,20 @@ mod tests {
                 "src/a.rs:216 function `given` has 71 lines",
             ]
         );
+    }
+
+    #[test]
+    fn a_test_may_be_a_longer_table() {
+        let (good, bad) = (long(98), long(99));
+        let text = format!(
+            "#[cfg(test)]\nmod tests {{\nfn good() {{\n{good}}}\nfn bad() {{\n{bad}}}\n}}\n"
+        );
+        assert_eq!(
+            whats(&sizes(&Tree::of(&[("src/a.rs", &text)]))),
+            ["src/a.rs:103 function `bad` has 101 lines"]
+        );
+        let table = format!("fn table() {{\n{}}}\n", long(90));
+        assert!(sizes(&Tree::of(&[("tests/it/a.rs", &table)])).is_empty());
     }
 
     #[test]
