@@ -13,7 +13,11 @@ const FUNCTION_LINES_MAX: usize = 70;
 const TEST_FUNCTION_LINES_MAX: usize = 100;
 
 /// Files that may be longer: the path, the limit that holds for it, and why. A row that is no longer needed is a finding.
-const LONGER_FILES: &[(&str, usize, &str)] = &[];
+const LONGER_FILES: &[(&str, usize, &str)] = &[(
+    "src/record/metrics.rs",
+    600,
+    "every name that `/metrics` knows stands in one file, so that two can never clash unseen",
+)];
 
 /// Directories whose files are tests, benches or examples.
 const TEST_DIRECTORIES: [&str; 4] = ["benches", "examples", "fuzz", "tests"];
@@ -177,7 +181,7 @@ mod tests {
             ("crates/x/tests/long.rs", &long(701)),
         ]);
         assert_eq!(
-            whats(&sizes(&tree)),
+            whats(&sizes_with(&tree, &[])),
             [
                 "crates/x/tests/long.rs:1 the file has 701 lines without its tests",
                 "src/long.rs:1 the file has 501 lines without its tests",
@@ -193,7 +197,7 @@ mod tests {
             long(68)
         );
         assert_eq!(
-            whats(&sizes(&Tree::of(&[("src/a.rs", &text)]))),
+            whats(&sizes_with(&Tree::of(&[("src/a.rs", &text)]), &[])),
             [
                 "src/a.rs:71 function `long` has 71 lines",
                 "src/a.rs:143 function `method` has 71 lines",
@@ -209,11 +213,11 @@ mod tests {
             "#[cfg(test)]\nmod tests {{\nfn good() {{\n{good}}}\nfn bad() {{\n{bad}}}\n}}\n"
         );
         assert_eq!(
-            whats(&sizes(&Tree::of(&[("src/a.rs", &text)]))),
+            whats(&sizes_with(&Tree::of(&[("src/a.rs", &text)]), &[])),
             ["src/a.rs:103 function `bad` has 101 lines"]
         );
         let table = format!("fn table() {{\n{}}}\n", long(90));
-        assert!(sizes(&Tree::of(&[("tests/it/a.rs", &table)])).is_empty());
+        assert!(sizes_with(&Tree::of(&[("tests/it/a.rs", &table)]), &[]).is_empty());
     }
 
     #[test]
