@@ -1,6 +1,6 @@
 //! Serve shows what the sidecar knows: to people, to Prometheus, to an orchestrator's probes.
 //!
-//! It is read-only. It reads the newest [`View`](crate::view::View) and the live entries, and it never makes record wait:
+//! It is read-only. It reads the newest [`View`] and the live entries, and it never makes record wait:
 //! a view is a shared snapshot, and a listener that is too slow is told to read again.
 //!
 //! | route | what |

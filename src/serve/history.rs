@@ -6,6 +6,7 @@
 use crate::serve::Shared;
 use crate::serve::error::Refusal;
 use crate::serve::routes::{find, json};
+use crate::view::pack::SampleHistory;
 use crate::view::ring::Ring;
 use crate::view::{HostView, Stored};
 use axum::body::Body;
@@ -18,9 +19,8 @@ use serde::Deserialize;
 use std::convert::Infallible;
 use std::sync::Arc;
 use trimtab_protocol::decision::Action;
+use trimtab_protocol::name::HostId;
 use trimtab_protocol::view::EntryId;
-
-use crate::view::pack::SampleHistory;
 
 /// How many items are answered when the caller does not say.
 const LIMIT_DEFAULT: usize = 1_000;
@@ -126,7 +126,7 @@ fn limited<T>(mut newest_first: Vec<T>, keep_oldest: bool, limit: Option<usize>)
 
 /// `{"host":"…","NAME":[…]}`, piece by piece.
 fn listing(
-    host: &trimtab_protocol::name::HostId,
+    host: &HostId,
     name: &str,
     pieces: impl Iterator<Item = String> + Send + 'static,
 ) -> Response {

@@ -12,6 +12,7 @@ use axum::response::Html;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use std::sync::Arc;
 use trimtab_core::moment::Moment;
+use trimtab_protocol::decision::Mode;
 use trimtab_protocol::knob::KnobValue;
 use trimtab_protocol::name::{KnobName, PoolName};
 use trimtab_protocol::view::{Entry, HostStatus, PoolSample, PoolStatus};
@@ -90,9 +91,9 @@ fn host(host: &HostView, now: Moment) -> Markup {
 /// The host's process in one line.
 fn about(status: &HostStatus) -> String {
     let mode = match status.mode {
-        trimtab_protocol::decision::Mode::Observe => "observes",
-        trimtab_protocol::decision::Mode::Advise => "advises",
-        trimtab_protocol::decision::Mode::Act => "acts",
+        Mode::Observe => "observes",
+        Mode::Advise => "advises",
+        Mode::Act => "acts",
     };
     let mut parts = vec![format!("Trimtab {mode}")];
     if !status.app.is_empty() {
