@@ -19,6 +19,8 @@ pub(crate) enum Mood {
 struct Cell {
     value: Mutex<(u64, Mood)>,
     told: Mutex<Sender<u64>>,
+    baseline: u64,
+    fuse: Arc<Fuse>,
 }
 
 impl Cell {
@@ -44,6 +46,11 @@ impl Knob for Cell {
             match (mood, value.as_integer()) {
                 (Mood::Panics, _) => panic!("on purpose"),
                 (Mood::Obeys, Some(number)) => {
+                    // Whatever is above the baseline is on trial here, and must never stand without a fuse.
+                    let armed = !format!("{:?}", self.fuse).contains("deadline_ns: 0,");
+                    if number > self.baseline && !armed {
+                        return Applied::Refused("the fuse is not armed".to_owned());
+                    }
                     self.lock().0 = number;
                     let told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
                     told.send(number).unwrap_or_default();
@@ -68,17 +75,20 @@ pub(crate) struct Fake {
 impl Fake {
     pub(crate) fn new(name: &str) -> Arc<Self> {
         let (told, set) = channel();
+        let fuse: Arc<Fuse> = Arc::default();
         let cell = |value, told| {
             Arc::new(Cell {
                 value: Mutex::new((value, Mood::Obeys)),
                 told: Mutex::new(told),
+                baseline: value,
+                fuse: Arc::clone(&fuse),
             })
         };
         Arc::new(Self {
             name: name.into(),
             workers: cell(8, told),
             queue_limit: cell(100, channel().0),
-            fuse: Arc::default(),
+            fuse: Arc::clone(&fuse),
             set: Mutex::new(set),
         })
     }

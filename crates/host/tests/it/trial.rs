@@ -1,7 +1,8 @@
 //! Trials that end by themselves, with real time.
 
 use crate::client::Calls;
-use crate::{Bench, part::Fake};
+use crate::part::{Fake, Mood};
+use crate::{Bench, block_on};
 use serde_json::json;
 use std::sync::mpsc::channel;
 use std::time::Duration;
@@ -91,6 +92,31 @@ fn what_someone_else_sets_during_a_trial_is_never_overwritten() {
             .as_integer(),
         Some(33)
     );
+}
+
+#[test]
+fn an_undo_that_a_knob_refuses_is_tried_again_and_holds_no_request_up() {
+    let bench = Bench::new();
+    bench.lease("a", 30_000).ok::<LeaseGrant>();
+    bench
+        .change(1_000, &json!({ "workers": 16 }))
+        .ok::<ChangeReceipt>();
+    bench.part.mood(Mood::Refuses);
+    let ended = (0..1_500).any(|_| {
+        pause(20);
+        bench.state().pools["web"].trial.is_none()
+    });
+    assert!(ended, "the trial never ends");
+    // The trial has ended, and the knob has not followed.
+    let state = bench.state();
+    assert_eq!(
+        state.pools["web"].knobs["workers"].value.as_integer(),
+        Some(8)
+    );
+    assert!(state.pools["web"].settling);
+    block_on(bench.part.fuse.whole());
+    bench.part.mood(Mood::Obeys);
+    assert_eq!((bench.part.next_set(), bench.part.next_set()), (16, 8));
 }
 
 #[test]
