@@ -3,6 +3,8 @@
 mod counters;
 pub mod fuse;
 pub mod knob;
+#[cfg(feature = "layer")]
+pub mod layer;
 mod limit;
 pub mod part;
 pub mod pool;
