@@ -11,6 +11,7 @@ use crate::router::Caller;
 use crate::server::{self, CONTROL_CONNECTIONS, OPERATOR_CONNECTIONS};
 use crate::socket::Socket;
 use crate::state_dir::StateDir;
+use crate::tasks::RuntimeHandle;
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fmt::Write;
@@ -72,7 +73,7 @@ impl Host {
             socket_dir: None,
             state_dir: None,
             parts: Vec::new(),
-            runtimes: BTreeMap::new(),
+            runtimes: Vec::new(),
             hold_for: HOLD_FOR_DEFAULT,
             disabled: false,
         }
@@ -89,7 +90,7 @@ pub struct HostBuilder {
     socket_dir: Option<PathBuf>,
     state_dir: Option<PathBuf>,
     parts: Vec<Arc<dyn Part>>,
-    runtimes: BTreeMap<String, Handle>,
+    runtimes: Vec<RuntimeHandle>,
     hold_for: Duration,
     disabled: bool,
 }
@@ -127,7 +128,7 @@ impl HostBuilder {
 
     /// An async runtime of the service, whose tasks the state then counts.
     pub fn runtime(mut self, name: &str, handle: Handle) -> Self {
-        self.runtimes.insert(name.to_owned(), handle);
+        self.runtimes.push(RuntimeHandle::new(name, handle));
         self
     }
 

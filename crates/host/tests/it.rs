@@ -10,6 +10,8 @@ mod freeze;
 mod guard;
 #[path = "it/part.rs"]
 mod part;
+#[path = "it/pool.rs"]
+mod pool;
 #[path = "it/trial.rs"]
 mod trial;
 

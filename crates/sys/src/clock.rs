@@ -14,6 +14,12 @@ pub fn process_cpu_ns() -> Option<u64> {
     read(libc::CLOCK_PROCESS_CPUTIME_ID)
 }
 
+/// Nanoseconds of CPU time that the calling thread has used, or nothing where the kernel does not count them.
+#[must_use]
+pub fn thread_cpu_ns() -> Option<u64> {
+    read(libc::CLOCK_THREAD_CPUTIME_ID)
+}
+
 /// Reads one clock, or nothing when the kernel does not know it.
 pub(crate) fn read(clock: libc::clockid_t) -> Option<u64> {
     let mut time = MaybeUninit::<libc::timespec>::uninit();
@@ -43,5 +49,15 @@ mod tests {
         let first = super::process_cpu_ns().expect("Linux has the clock");
         let sum = (0..1_000_000_u64).fold(0, |sum, number| sum ^ std::hint::black_box(number));
         assert!(super::process_cpu_ns() > Some(first), "{sum}");
+    }
+
+    #[test]
+    fn a_thread_that_computes_uses_cpu_time() {
+        let before = super::thread_cpu_ns().expect("counted");
+        let mut used = before;
+        while used == before {
+            used = super::thread_cpu_ns().expect("counted");
+        }
+        assert!(used > before);
     }
 }

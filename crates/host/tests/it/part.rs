@@ -47,7 +47,7 @@ impl Knob for Cell {
                 (Mood::Panics, _) => panic!("on purpose"),
                 (Mood::Obeys, Some(number)) => {
                     // Whatever is above the baseline is on trial here, and must never stand without a fuse.
-                    let armed = !format!("{:?}", self.fuse).contains("deadline_ns: 0,");
+                    let armed = !format!("{:?}", self.fuse).contains("deadline_ns: 0, ");
                     if number > self.baseline && !armed {
                         return Applied::Refused("the fuse is not armed".to_owned());
                     }

@@ -11,7 +11,7 @@ use trimtab_protocol::lease::LeaseGrant;
 use trimtab_protocol::problem::ProblemKind;
 
 /// Lets time pass. What is waited for has no event of its own: it is the moment of a race.
-fn pause(ms: u64) {
+pub(crate) fn pause(ms: u64) {
     let (_keep, never) = channel::<()>();
     let passed = never.recv_timeout(Duration::from_millis(ms));
     passed.expect_err("nobody sends");

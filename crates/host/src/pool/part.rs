@@ -1,0 +1,137 @@
+//! A pool as the control side sees it: three knobs, its figures, and its fuse.
+
+use super::{Bounds, Inner, Pool};
+use crate::fuse::Fuse;
+use crate::knob::{Applied, Knob, KnobFuture, KnobReading, KnobSpec};
+use crate::part::{Part, PartFigures, PartKnob};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use trimtab_protocol::knob::KnobValue;
+use trimtab_protocol::name::{KnobName, PoolName};
+use trimtab_protocol::state::PoolKind;
+
+impl Part for Pool {
+    fn name(&self) -> &PoolName {
+        &self.inner.name
+    }
+
+    fn kind(&self) -> PoolKind {
+        self.inner.kind
+    }
+
+    fn knobs(&self) -> Vec<PartKnob> {
+        let Inner {
+            workers,
+            queue_limit,
+            timeout_ms,
+            ..
+        } = &*self.inner;
+        let integer = |name, unit, held: &Bounds| {
+            KnobSpec::integer(name, unit, held.baseline, held.min, held.max)
+        };
+        let Bounds { baseline, min, max } = *timeout_ms;
+        let specs = [
+            (
+                integer(KnobName::WORKERS, "workers", workers),
+                Setting::Workers,
+            ),
+            (
+                integer(KnobName::QUEUE_LIMIT, "places", queue_limit),
+                Setting::QueueLimit,
+            ),
+            (
+                KnobSpec::duration_ms(KnobName::TIMEOUT_MS, baseline, min, max),
+                Setting::TimeoutMs,
+            ),
+        ];
+        let knob = |(spec, setting)| PartKnob {
+            spec,
+            knob: Arc::new(PoolKnob {
+                pool: Arc::clone(&self.inner),
+                setting,
+            }),
+        };
+        specs.map(knob).into()
+    }
+
+    fn figures(&self, now_ns: u64) -> PartFigures {
+        self.inner.figures(now_ns)
+    }
+
+    fn fuse(&self) -> Option<Arc<Fuse>> {
+        Some(Arc::clone(&self.inner.limit.fuse))
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Setting {
+    Workers,
+    QueueLimit,
+    TimeoutMs,
+}
+
+/// One of a pool's three numbers. Setting it takes effect at once; what is above a lowered number is left to end by itself.
+struct PoolKnob {
+    pool: Arc<Inner>,
+    setting: Setting,
+}
+
+impl PoolKnob {
+    fn bounds(&self) -> Bounds {
+        match self.setting {
+            Setting::Workers => self.pool.workers,
+            Setting::QueueLimit => self.pool.queue_limit,
+            Setting::TimeoutMs => self.pool.timeout_ms,
+        }
+    }
+
+    fn target(&self) -> u64 {
+        match self.setting {
+            Setting::Workers => self.pool.limit.workers(),
+            Setting::QueueLimit => self.pool.limit.queue_limit(),
+            Setting::TimeoutMs => self.pool.timeout_ms_now.load(Ordering::Acquire),
+        }
+    }
+
+    fn effective(&self, target: u64) -> u64 {
+        match self.setting {
+            Setting::Workers => target.max(self.pool.limit.busy()),
+            Setting::QueueLimit => target.max(self.pool.limit.queued()),
+            Setting::TimeoutMs => target,
+        }
+    }
+
+    fn set(&self, value: &KnobValue) -> Applied {
+        let bounds = self.bounds();
+        let Some(number) = value.as_integer().filter(|number| bounds.holds(*number)) else {
+            let Bounds { min, max, .. } = bounds;
+            return Applied::Refused(format!("{value} is not a number from {min} to {max}"));
+        };
+        match self.setting {
+            Setting::Workers => self.pool.limit.set_workers(number),
+            Setting::QueueLimit => self.pool.limit.set_queue_limit(number),
+            Setting::TimeoutMs => self.pool.timeout_ms_now.store(number, Ordering::Release),
+        }
+        if self.effective(number) == number {
+            Applied::Done
+        } else {
+            Applied::Settling
+        }
+    }
+}
+
+impl Knob for PoolKnob {
+    fn read(&self) -> KnobFuture<'_, Result<KnobReading, String>> {
+        Box::pin(async {
+            let target = self.target();
+            Ok(KnobReading {
+                value: KnobValue::Integer(target),
+                effective: KnobValue::Integer(self.effective(target)),
+            })
+        })
+    }
+
+    fn apply<'a>(&'a self, value: &'a KnobValue) -> KnobFuture<'a, Applied> {
+        Box::pin(async { self.set(value) })
+    }
+}

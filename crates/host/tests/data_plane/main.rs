@@ -1,0 +1,8 @@
+//! The pool and the layer as a service and the control side use them.
+
+mod fuse;
+mod interleavings;
+#[cfg(feature = "layer")]
+mod layer;
+mod pool;
+mod support;
