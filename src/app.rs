@@ -105,7 +105,7 @@ fn spawn_loop(
     let (receipts, received) = mpsc::channel(RECEIPTS);
     let (records, recorded) = mpsc::channel(RECORDS);
 
-    let boot = boot_word();
+    let boot = boot_word(&**clock);
     let ledger = JsonLines::new(&config.ledger.directory, &boot, config.ledger.max_bytes);
     let (recorder, outlets) = Recorder::new(
         &boot,
@@ -203,8 +203,8 @@ fn stage_ended(ended: Option<Result<&'static str, JoinError>>) -> AppError {
 }
 
 /// A word that no other start of the sidecar has, from the randomness that every hash map starts with.
-fn boot_word() -> String {
+fn boot_word(clock: &dyn Clock) -> String {
     let mut hasher = RandomState::new().build_hasher();
-    hasher.write_u64(trimtab_sys::clock::boot_ns());
+    hasher.write_u64(clock.now().as_boot_ns());
     format!("{:016x}", hasher.finish())
 }

@@ -52,7 +52,7 @@ async fn a_restarted_host_is_watched_anew_and_gets_no_old_plan() {
         .await;
     let state = service.state().await.unwrap();
     assert_eq!(
-        state.pools["web"].revision.0, 0,
+        state.pools["web"].revision.0, 1,
         "nothing was changed in the new run yet"
     );
 }
@@ -128,7 +128,7 @@ async fn a_broken_ledger_stops_changes_and_nothing_else() {
             decision.is_some_and(|decision| decision.reason == Reason::NotSent)
         })
         .await;
-    assert_eq!(service.state().await.unwrap().pools["web"].revision.0, 0);
+    assert_eq!(service.state().await.unwrap().pools["web"].revision.0, 1);
     let (_, body) = sidecar.get("/readyz?verbose").await;
     let readiness: Readiness = serde_json::from_str(&body).unwrap();
     assert!(readiness.checks.values().any(|check| !check.ok), "{body}");

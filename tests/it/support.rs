@@ -120,8 +120,9 @@ impl Service {
             loop {
                 arrivals.tick().await;
                 let pool = pool.clone();
-                // What becomes of a job shows in the pool's own figures.
-                tokio::spawn(async move { pool.run(tokio::time::sleep(load.job)).await });
+                // What becomes of a job shows in the pool's own figures. Its time begins when a worker takes it up.
+                let job = async move { tokio::time::sleep(load.job).await };
+                tokio::spawn(async move { pool.run(job).await });
             }
         }));
     }
@@ -182,7 +183,7 @@ impl Drop for Service {
 fn pool() -> Pool {
     Pool::builder("web")
         .workers(2, 1..=64)
-        .queue_limit(50, 1..=1_000)
+        .queue_limit(8, 1..=1_000)
         .timeout_ms(2_000, 100..=60_000)
         .build()
         .unwrap()
@@ -241,7 +242,7 @@ impl Sidecar {
     pub(crate) async fn json<T: DeserializeOwned>(&self, path: &str) -> T {
         let (status, body) = self.get(path).await;
         assert_eq!(status, 200, "{path}: {body}");
-        serde_json::from_str(&body).unwrap_or_else(|error| panic!("{path}: {error}: {body}"))
+        serde_json::from_str(&body).unwrap_or_else(|error| panic!("{path}: {error}"))
     }
 
     pub(crate) async fn status(&self) -> Option<HostStatus> {
@@ -342,7 +343,7 @@ pub(crate) async fn http<S: AsyncRead + AsyncWrite + Unpin>(
 ) -> (u16, String) {
     let body = body.unwrap_or_default();
     let request = format!(
-        "{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: \
+        "{method} {path} HTTP/1.0\r\nHost: {host}\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: \
          {}\r\n\r\n{body}",
         body.len()
     );
