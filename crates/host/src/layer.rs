@@ -99,7 +99,17 @@ fn asks_for_exemption(headers: &HeaderMap) -> bool {
 
 /// Whether a response is an upgrade or an event stream.
 fn is_exempt(status: StatusCode, headers: &HeaderMap) -> bool {
-    status == StatusCode::SWITCHING_PROTOCOLS || has_word(headers, &CONTENT_TYPE, EVENT_STREAM)
+    status == StatusCode::SWITCHING_PROTOCOLS || is_event_stream(headers)
+}
+
+fn is_event_stream(headers: &HeaderMap) -> bool {
+    headers.get(CONTENT_TYPE).is_some_and(|kind| {
+        let essence = kind.as_bytes().split_at_checked(EVENT_STREAM.len());
+        essence.is_some_and(|(essence, parameters)| {
+            essence.eq_ignore_ascii_case(EVENT_STREAM.as_bytes())
+                && parameters.first().is_none_or(|next| b"; ".contains(next))
+        })
+    })
 }
 
 /// Whether a list of words, each perhaps with parameters, has this one.

@@ -30,18 +30,25 @@ pin_project! {
 pin_project! {
     #[project = Projected]
     enum State<S, Q, F> {
-        Waiting { enter: Enter, call: Option<(S, Q)> },
+        // In a box, so that the requests that need not wait are not moved about with room for it.
+        Waiting { entry: Option<Box<Entry<S, Q>>> },
         // The fields stand in the order in which they must be dropped: the work before its permit.
         Running {
             #[pin]
             work: F,
-            #[pin]
             countdown: Countdown,
             hold: Option<Hold>,
         },
         Refused { refusal: PoolError },
         Done,
     }
+}
+
+/// A request that waits for its permit.
+struct Entry<S, Q> {
+    enter: Enter,
+    service: S,
+    request: Q,
 }
 
 impl<S: Service<Q>, Q> PoolFuture<S, Q> {
@@ -67,9 +74,15 @@ impl<S: Service<Q>, Q> PoolFuture<S, Q> {
     }
 
     pub(super) fn waiting(enter: Enter, service: S, request: Q, bodyless: bool) -> Self {
-        let call = Some((service, request));
+        let entry = Entry {
+            enter,
+            service,
+            request,
+        };
         Self {
-            state: State::Waiting { enter, call },
+            state: State::Waiting {
+                entry: Some(Box::new(entry)),
+            },
             bodyless,
         }
     }
@@ -96,13 +109,18 @@ where
         let mut this = self.project();
         loop {
             let next = match this.state.as_mut().project() {
-                Projected::Waiting { enter, call } => {
-                    match (ready!(Pin::new(enter).poll(context)), call.take()) {
-                        (Ok(permit), Some((mut service, request))) => {
-                            State::running(Hold::Permit(permit), service.call(request))
+                Projected::Waiting { entry } => {
+                    let Some(waiting) = entry else {
+                        unreachable!("an entry stands here until it is answered");
+                    };
+                    let entered = ready!(Pin::new(&mut waiting.enter).poll(context));
+                    match (entered, entry.take()) {
+                        (Ok(permit), Some(mut entry)) => {
+                            let work = entry.service.call(entry.request);
+                            State::running(Hold::Permit(permit), work)
                         }
                         (Err(refusal), _) => State::Refused { refusal },
-                        (Ok(_), None) => unreachable!("the request is taken once"),
+                        (Ok(_), None) => unreachable!("it stood there just now"),
                     }
                 }
                 Projected::Running {
@@ -145,7 +163,7 @@ impl<S: Service<Q>, Q> fmt::Debug for PoolFuture<S, Q> {
 /// Polls the service; `None` means that the time is up.
 fn poll_running<F: Future>(
     work: Pin<&mut F>,
-    countdown: Pin<&mut Countdown>,
+    countdown: &mut Countdown,
     hold: Option<&Hold>,
     context: &mut Context<'_>,
 ) -> Poll<Option<F::Output>> {

@@ -52,7 +52,7 @@ impl fmt::Debug for Enter {
 pub(super) struct Admission<P: Deref<Target = Inner>> {
     /// Taken when the answer is given.
     pool: Option<P>,
-    waiting: Option<Waiting>,
+    waiting: Option<Box<Waiting>>,
 }
 
 struct Waiting {
@@ -89,12 +89,12 @@ impl<P: Deref<Target = Inner> + Unpin> Admission<P> {
                     pool.timeout()
                 };
                 let arrived_at = Instant::now();
-                self.waiting = Some(Waiting {
+                self.waiting = Some(Box::new(Waiting {
                     waiter,
                     arrived_at,
                     timer: Box::pin(sleep_until(arrived_at + timeout)),
                     held,
-                });
+                }));
                 self.pool = Some(pool);
                 Poll::Pending
             }
@@ -104,7 +104,7 @@ impl<P: Deref<Target = Inner> + Unpin> Admission<P> {
     fn poll_waiting(
         &mut self,
         context: &mut Context<'_>,
-        mut waiting: Waiting,
+        mut waiting: Box<Waiting>,
     ) -> Poll<Result<Slot<P>, PoolError>> {
         let pool = self.pool.take().expect("polled after it was ready");
         loop {

@@ -17,7 +17,6 @@ pin_project! {
     pub(super) struct Drive<'pool, F, J> {
         #[pin]
         work: Option<F>,
-        #[pin]
         countdown: Countdown,
         slot: Option<Slot<&'pool Inner>>,
         admission: Admission<&'pool Inner>,
@@ -53,7 +52,7 @@ impl<F: Future, J: Fn(&F::Output) -> Outcome> Future for Drive<'_, F, J> {
         let ended = match polled {
             Poll::Ready(done) => Ok(done),
             Poll::Pending => {
-                ready!(this.countdown.as_mut().poll(context, slot));
+                ready!(this.countdown.poll(context, slot));
                 Err(PoolError::TimedOut { waited: false })
             }
         };
