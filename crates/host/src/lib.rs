@@ -1,10 +1,19 @@
 //! What a service embeds so that its pools, queues and timeouts can be resized while it runs.
 
+mod control;
 mod counters;
 pub mod fuse;
+pub mod governor;
+pub mod host;
 pub mod knob;
 mod limit;
 pub mod part;
 pub mod pool;
+mod process;
+mod registry;
+mod router;
+mod server;
 mod sharded;
+mod socket;
+mod state_dir;
 pub mod tasks;

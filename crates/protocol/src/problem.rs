@@ -1,5 +1,6 @@
 //! Refusals: `application/problem+json` as RFC 9457 describes it, with a stable type for each way to be refused.
 
+use crate::change::ChangeReceipt;
 use crate::knob::KnobValue;
 use crate::name::{Epoch, Generation, InstanceId, KnobName, PoolName, Revision};
 use serde::{Deserialize, Serialize};
@@ -188,6 +189,9 @@ pub struct Problem {
     /// When to try again, in milliseconds, for `leased`, `pinned` and `too-soon`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_after_ms: Option<u64>,
+    /// What has become of the change, where a confirmation came too late for it or a rollback came after it was kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub receipt: Option<ChangeReceipt>,
 }
 
 impl Problem {
@@ -205,6 +209,7 @@ impl Problem {
             allowed: None,
             holder: None,
             retry_after_ms: None,
+            receipt: None,
         }
     }
 }

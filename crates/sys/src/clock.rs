@@ -14,6 +14,12 @@ pub fn thread_cpu_ns() -> Option<u64> {
     read(libc::CLOCK_THREAD_CPUTIME_ID)
 }
 
+/// Nanoseconds of CPU time that all threads of this process have used together, or nothing when the kernel does not tell.
+#[must_use]
+pub fn process_cpu_ns() -> Option<u64> {
+    read(libc::CLOCK_PROCESS_CPUTIME_ID)
+}
+
 /// Reads one clock, or nothing when the kernel does not know it.
 pub(crate) fn read(clock: libc::clockid_t) -> Option<u64> {
     let mut time = MaybeUninit::<libc::timespec>::uninit();
@@ -46,5 +52,12 @@ mod tests {
             used = super::thread_cpu_ns().expect("counted");
         }
         assert!(used > before);
+    }
+
+    #[test]
+    fn the_process_has_used_cpu_time_and_uses_more() {
+        let first = super::process_cpu_ns().expect("Linux has the clock");
+        let sum = (0..1_000_000_u64).fold(0, |sum, number| sum ^ std::hint::black_box(number));
+        assert!(super::process_cpu_ns() > Some(first), "{sum}");
     }
 }
