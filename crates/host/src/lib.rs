@@ -6,6 +6,8 @@ pub mod fuse;
 pub mod governor;
 pub mod host;
 pub mod knob;
+#[cfg(feature = "layer")]
+pub mod layer;
 mod limit;
 pub mod part;
 pub mod pool;

@@ -153,18 +153,19 @@ async fn act(step: &Step, model: &mut Model, real: &mut Real) {
         }
         Step::Cancel(pick) => {
             if !model.queue.is_empty() {
-                let (number, _) = model.queue.remove(pick % model.queue.len()).unwrap();
+                let place = pick % model.queue.len();
+                let (number, _) = model.queue.remove(place).expect("it waits");
                 real.entering.retain(|(waiting, _)| *waiting != number);
                 model.outcomes[ABANDONED] += 1;
             }
         }
         Step::Workers(workers) => {
             apply(&real.pool, "workers", workers).await;
-            model.workers = usize::try_from(workers).unwrap();
+            model.workers = size(workers);
         }
         Step::QueueLimit(places) => {
             apply(&real.pool, "queue_limit", places).await;
-            model.queue_limit = usize::try_from(places).unwrap();
+            model.queue_limit = size(places);
         }
         Step::Burn => {
             fuse(&real.pool).arm(1);
@@ -189,14 +190,19 @@ fn check(model: &Model, real: &Real) -> Result<(), TestCaseError> {
     let expected: Vec<_> = model.queue.iter().map(|(number, _)| *number).collect();
     prop_assert_eq!(waiting, expected, "who waits");
     prop_assert_eq!(outcomes(&real.pool), model.outcomes);
-    let gauges = (
-        u64::try_from(model.running.len()).unwrap(),
-        u64::try_from(model.queue.len()).unwrap(),
-    );
+    let gauges = (number(model.running.len()), number(model.queue.len()));
     prop_assert_eq!(busy_and_queued(&real.pool), gauges);
     let arrived = figures(&real.pool).counters.arrived;
-    prop_assert_eq!(arrived, u64::try_from(model.arrived).ok());
+    prop_assert_eq!(arrived, Some(number(model.arrived)));
     Ok(())
+}
+
+fn size(value: u64) -> usize {
+    usize::try_from(value).expect("a small number")
+}
+
+fn number(value: usize) -> u64 {
+    u64::try_from(value).expect("a small number")
 }
 
 proptest! {
@@ -210,8 +216,8 @@ proptest! {
             .unwrap();
         runtime.block_on(async {
             let mut model = Model {
-                workers: usize::try_from(workers).unwrap(),
-                queue_limit: usize::try_from(places).unwrap(),
+                workers: size(workers),
+                queue_limit: size(places),
                 burnt: false,
                 running: Vec::new(),
                 queue: VecDeque::new(),

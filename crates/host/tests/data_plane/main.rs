@@ -2,5 +2,7 @@
 
 mod fuse;
 mod interleavings;
+#[cfg(feature = "layer")]
+mod layer;
 mod pool;
 mod support;

@@ -4,7 +4,6 @@ use crate::support::{
     apply, assert_drained, busy_and_queued, figures, outcomes, pool, read, settle,
 };
 use std::future::pending;
-use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::Semaphore;
@@ -206,8 +205,8 @@ async fn a_panic_in_the_work_gives_the_permit_back_and_counts_as_failed() {
     let pool = pool(1, 0);
     let worker = pool.clone();
     let panicked = tokio::spawn(async move {
-        let work = AssertUnwindSafe(async { panic!("the work's own mistake") });
-        worker.run(async { work.0.await }).await
+        let work = async { panic!("the work's own mistake") };
+        worker.run(work).await
     });
     assert!(panicked.await.unwrap_err().is_panic());
     pool.run(async {}).await.unwrap();
