@@ -43,7 +43,7 @@ impl Workload {
     /// The three pools' workloads, each with the goal of its profile.
     pub(crate) fn all(slo: impl Fn(&str) -> anyhow::Result<Duration>) -> anyhow::Result<Vec<Self>> {
         let receipt = Bytes::from(receipt());
-        [("web", 300.0), ("api", 150.0), ("background", 12.0)]
+        [("web", 300.0), ("api", 165.0), ("background", 12.0)]
             .into_iter()
             .map(|(pool, rate_per_s)| {
                 Ok(Self {
