@@ -1,3 +1,60 @@
-//! Chores of the workspace.
+//! The chores of the workspace: `cargo xtask tidy` checks the rules that no compiler knows, `cargo xtask openapi` writes the
+//! documents of both APIs, and `cargo xtask ci` runs everything that a change must pass.
+#![expect(
+    clippy::print_stderr,
+    clippy::print_stdout,
+    reason = "what a chore prints is what it is run for"
+)]
 
-fn main() {}
+mod ci;
+mod openapi;
+mod rust;
+mod tidy;
+mod tree;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+const USAGE: &str = "\
+usage: cargo xtask <chore>
+
+  tidy               check the rules of the repository that no compiler checks
+  openapi [--check]  write docs/*.openapi.json; with --check only compare them
+  ci [--quick]       run all that a change must pass; with --quick leave out the
+                     documentation, cargo-deny and the demo";
+
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let root = workspace_root();
+    let done = match words.as_slice() {
+        ["tidy"] => tidy::run(&root),
+        ["openapi"] => openapi::write(&root),
+        ["openapi", "--check"] => openapi::check(&root),
+        ["ci"] => ci::run(&root, ci::Extent::Full),
+        ["ci", "--quick"] => ci::run(&root, ci::Extent::Quick),
+        ["help" | "--help" | "-h"] => {
+            println!("{USAGE}");
+            return ExitCode::SUCCESS;
+        }
+        _ => {
+            eprintln!("{USAGE}");
+            return ExitCode::from(64);
+        }
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The directory of the workspace, which is the parent of this package's. Cargo says at run time where that is; what it said
+/// when it compiled may be another checkout that shares the target directory.
+fn workspace_root() -> PathBuf {
+    let package = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
+    let package = package.unwrap_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")));
+    package.parent().map(Path::to_path_buf).unwrap_or(package)
+}

@@ -1,11 +1,11 @@
 //! What the controller returns each tick.
 
 use crate::moment::Moment;
-use std::collections::BTreeMap;
 use trimtab_protocol::decision::Action;
-use trimtab_protocol::knob::KnobValue;
-use trimtab_protocol::name::{Epoch, Generation, HostId, InstanceId, KnobName, PoolName, Revision};
+use trimtab_protocol::name::{Epoch, Generation, HostId, InstanceId, PoolName};
 use trimtab_protocol::view::{DecisionRecord, HostStatus};
+
+pub use crate::guard::Plan;
 
 /// All that was decided at one tick: one record a pool, and what is to be sent.
 #[derive(Clone, Debug, PartialEq)]
@@ -47,6 +47,8 @@ pub enum LeaseWish {
     Take,
     /// Renew the one that is held.
     Renew(Epoch),
+    /// Give the one that is held back, after the steps.
+    Release(Epoch),
 }
 
 /// One thing to send about one pool.
@@ -90,60 +92,4 @@ pub struct TrialId {
     pub epoch: Epoch,
     /// Its number.
     pub generation: Generation,
-}
-
-/// A trial that the guard let through. Only the guard makes one, so whatever is sent has passed it.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Plan {
-    pool: PoolName,
-    epoch: Epoch,
-    generation: Generation,
-    base_revision: Revision,
-    trial_ms: u64,
-    set: BTreeMap<KnobName, KnobValue>,
-    reason: String,
-}
-
-impl Plan {
-    /// The pool whose knobs change.
-    #[must_use]
-    pub fn pool(&self) -> &PoolName {
-        &self.pool
-    }
-
-    /// The lease under which it is sent.
-    #[must_use]
-    pub fn epoch(&self) -> Epoch {
-        self.epoch
-    }
-
-    /// Its number.
-    #[must_use]
-    pub fn generation(&self) -> Generation {
-        self.generation
-    }
-
-    /// The pool's revision that it was planned on.
-    #[must_use]
-    pub fn base_revision(&self) -> Revision {
-        self.base_revision
-    }
-
-    /// How long the host keeps it without a confirmation, in milliseconds.
-    #[must_use]
-    pub fn trial_ms(&self) -> u64 {
-        self.trial_ms
-    }
-
-    /// The new targets.
-    #[must_use]
-    pub fn set(&self) -> &BTreeMap<KnobName, KnobValue> {
-        &self.set
-    }
-
-    /// Why, in a sentence for the host's state.
-    #[must_use]
-    pub fn reason(&self) -> &str {
-        &self.reason
-    }
 }

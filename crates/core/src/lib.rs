@@ -8,7 +8,16 @@
 //! observation <- window <- signal <- regime <- policy <- guard <- controller
 //! ```
 
+pub mod controller;
 pub mod decision;
+pub mod guard;
 pub mod moment;
+mod number;
 pub mod observation;
+pub mod policy;
 pub mod profile;
+pub mod regime;
+pub mod signal;
+#[cfg(test)]
+mod testing;
+pub mod window;

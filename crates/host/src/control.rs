@@ -9,12 +9,12 @@ mod state;
 use crate::governor::{Governor, Refusal};
 use crate::registry::{Failure, Registry};
 use crate::state_dir::StateDir;
+use crate::tasks::RuntimeHandle;
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use trimtab_protocol::name::PoolName;
 use trimtab_protocol::problem::{Problem, ProblemKind};
@@ -52,7 +52,7 @@ pub(crate) struct Control {
     disabled_in_code: AtomicBool,
     disabled_from_outside: bool,
     closed: AtomicBool,
-    runtimes: BTreeMap<String, Handle>,
+    runtimes: Vec<RuntimeHandle>,
 }
 
 /// What a [`Control`] is made of.
@@ -64,7 +64,7 @@ pub(crate) struct Setup {
     pub(crate) state_dir: Option<StateDir>,
     pub(crate) freeze_persistent: bool,
     pub(crate) disabled_from_outside: bool,
-    pub(crate) runtimes: BTreeMap<String, Handle>,
+    pub(crate) runtimes: Vec<RuntimeHandle>,
 }
 
 impl Control {
@@ -221,16 +221,10 @@ impl Control {
     /// Arms the fuse of each pool with an open trial, and clears the others. An undo that a knob refuses clears the fuse all
     /// the same: it is tried again, and meanwhile the service goes on.
     fn sync_fuses(&self) {
-        let governor = self.governor();
         for (pool, _) in self.registry.pools() {
-            if let Some(fuse) = self.registry.fuse(pool) {
-                match governor.trial_end_ns(pool) {
-                    Some(ends_ns) => fuse.arm(ends_ns),
-                    None => fuse.clear(),
-                }
-            }
+            let ends_ns = self.governor().trial_end_ns(pool);
+            self.registry.set_fuse(pool, ends_ns);
         }
-        drop(governor);
         self.wake.notify_one();
     }
 

@@ -11,7 +11,9 @@ use crate::router::Caller;
 use crate::server::{self, CONTROL_CONNECTIONS, OPERATOR_CONNECTIONS};
 use crate::socket::Socket;
 use crate::state_dir::StateDir;
+use crate::tasks::RuntimeHandle;
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fmt::Write;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -71,7 +73,7 @@ impl Host {
             socket_dir: None,
             state_dir: None,
             parts: Vec::new(),
-            runtimes: BTreeMap::new(),
+            runtimes: Vec::new(),
             hold_for: HOLD_FOR_DEFAULT,
             disabled: false,
         }
@@ -88,7 +90,7 @@ pub struct HostBuilder {
     socket_dir: Option<PathBuf>,
     state_dir: Option<PathBuf>,
     parts: Vec<Arc<dyn Part>>,
-    runtimes: BTreeMap<String, Handle>,
+    runtimes: Vec<RuntimeHandle>,
     hold_for: Duration,
     disabled: bool,
 }
@@ -126,7 +128,7 @@ impl HostBuilder {
 
     /// An async runtime of the service, whose tasks the state then counts.
     pub fn runtime(mut self, name: &str, handle: Handle) -> Self {
-        self.runtimes.insert(name.to_owned(), handle);
+        self.runtimes.push(RuntimeHandle::new(name, handle));
         self
     }
 
@@ -165,7 +167,7 @@ impl HostBuilder {
             governor: Governor::new(instance.clone(), specs, hold_ns, boot_ns()),
             state_dir,
             freeze_persistent,
-            disabled_from_outside: is_disabled_outside(),
+            disabled_from_outside: switches_off(std::env::var_os(DISABLE_VARIABLE).as_deref()),
             runtimes: self.runtimes,
         }));
         control.set_disabled(self.disabled);
@@ -359,6 +361,32 @@ fn open_state_dir(path: Option<PathBuf>) -> (Option<StateDir>, bool) {
     (Some(dir), usable.is_ok())
 }
 
-fn is_disabled_outside() -> bool {
-    std::env::var_os(DISABLE_VARIABLE).is_some_and(|value| !value.is_empty() && value != "0")
+fn switches_off(value: Option<&OsStr>) -> bool {
+    value.is_some_and(|value| !value.is_empty() && value != "0")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_variable_switches_off_unless_it_is_empty_or_0() {
+        for (value, off) in [("1", true), ("yes", true), ("0", false), ("", false)] {
+            assert_eq!(switches_off(Some(OsStr::new(value))), off, "{value}");
+        }
+        assert!(!switches_off(None));
+    }
+
+    #[test]
+    fn each_run_has_another_name() {
+        let draw = || draw_instance().expect("there is randomness");
+        assert_ne!(draw(), draw());
+        assert_eq!(draw().as_str().len(), 24);
+    }
+
+    #[test]
+    fn a_host_needs_a_directory() {
+        let host = Host::builder("shop").start();
+        assert!(matches!(host, Err(HostError::NoSocketDir)));
+    }
 }

@@ -2,18 +2,18 @@
 //!
 //! A figure that cannot be read is left out; it is never zero.
 
+use crate::tasks::RuntimeHandle;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use tokio::runtime::Handle;
 use trimtab_protocol::state::{CgroupFigures, ProcessFigures, RuntimeFigures};
 
 /// Reads the process. The runtimes are those that the service named.
-pub(crate) fn figures(runtimes: &BTreeMap<String, Handle>, kit_failures: u64) -> ProcessFigures {
+pub(crate) fn figures(runtimes: &[RuntimeHandle], kit_failures: u64) -> ProcessFigures {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let runtimes: BTreeMap<String, RuntimeFigures> = runtimes
         .iter()
-        .map(|(name, handle)| (name.clone(), runtime(handle)))
+        .map(|runtime| (runtime.name().to_owned(), runtime.figures()))
         .collect();
     ProcessFigures {
         cpu_us: trimtab_sys::clock::process_cpu_ns().map(|ns| ns / 1_000),
@@ -24,15 +24,6 @@ pub(crate) fn figures(runtimes: &BTreeMap<String, Handle>, kit_failures: u64) ->
         runtimes,
         cgroup: cgroup(&Cgroups::own()),
         kit_failures: Some(kit_failures),
-    }
-}
-
-fn runtime(handle: &Handle) -> RuntimeFigures {
-    let metrics = handle.metrics();
-    RuntimeFigures {
-        workers: u64::try_from(metrics.num_workers()).ok(),
-        tasks: u64::try_from(metrics.num_alive_tasks()).ok(),
-        global_queue: u64::try_from(metrics.global_queue_depth()).ok(),
     }
 }
 
@@ -165,7 +156,7 @@ mod tests {
 
     #[test]
     fn this_process_has_memory_threads_and_cpu_time() {
-        let figures = figures(&BTreeMap::new(), 3);
+        let figures = figures(&[], 3);
         assert!(figures.cpu_us.is_some());
         assert!(figures.rss_bytes > Some(100_000));
         assert!(figures.threads >= Some(1));
@@ -176,8 +167,7 @@ mod tests {
     #[tokio::test]
     async fn a_runtime_tells_its_tasks() {
         let task = tokio::spawn(std::future::pending::<()>());
-        let runtimes = BTreeMap::from([("main".to_owned(), Handle::current())]);
-        let figures = figures(&runtimes, 0);
+        let figures = figures(&[RuntimeHandle::current("main")], 0);
         assert_eq!(figures.runtimes["main"].workers, Some(1));
         assert_eq!(figures.tasks, Some(1));
         task.abort();

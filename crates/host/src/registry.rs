@@ -66,6 +66,8 @@ struct Entry {
     kind: PoolKind,
     knobs: BTreeMap<KnobName, Arc<dyn Knob>>,
     fuse: Option<Arc<Fuse>>,
+    /// What the fuse was last set to, in nanoseconds of the boot-time clock; 0 means that it is clear.
+    armed_ns: AtomicU64,
     kills: bool,
 }
 
@@ -89,6 +91,7 @@ impl Registry {
             let entry = Entry {
                 kind: part.kind(),
                 fuse: part.fuse(),
+                armed_ns: AtomicU64::new(0),
                 kills: declared.iter().any(|(_, shrink)| *shrink == Shrink::Kills),
                 knobs,
                 part,
@@ -120,16 +123,32 @@ impl Registry {
         self.kit_failures.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(crate) fn fuse(&self, pool: &PoolName) -> Option<&Fuse> {
-        self.pools.get(pool)?.fuse.as_deref()
+    /// Arms a pool's fuse for the end of its trial, or clears it. Nothing is done where it stands so already, for whoever
+    /// watches a fuse is called at each change of it.
+    pub(crate) fn set_fuse(&self, pool: &PoolName, ends_ns: Option<u64>) {
+        let Some(entry) = self.pools.get(pool) else {
+            return;
+        };
+        let Some(fuse) = &entry.fuse else {
+            return;
+        };
+        let wanted = ends_ns.map_or(0, |ends_ns| ends_ns.max(1));
+        if entry.armed_ns.swap(wanted, Ordering::AcqRel) == wanted {
+            return;
+        }
+        let set = || match wanted {
+            0 => fuse.clear(),
+            ends_ns => fuse.arm(ends_ns),
+        };
+        if catch_unwind(AssertUnwindSafe(set)).is_err() {
+            self.count_failure();
+        }
     }
 
     /// Opens all fuses: whatever becomes of the control side, no request waits for it.
     pub(crate) fn clear_fuses(&self) {
-        for entry in self.pools.values() {
-            if let Some(fuse) = &entry.fuse {
-                fuse.clear();
-            }
+        for pool in self.pools.keys() {
+            self.set_fuse(pool, None);
         }
     }
 

@@ -419,13 +419,6 @@ pub enum Reason {
         /// CPU used, as a share of the quota.
         cpu_share: f64,
     },
-    /// The timeout follows what successes take.
-    TimeoutFollows {
-        /// 99.9th percentile of successes, in milliseconds.
-        p999_ms: u64,
-        /// Successes it was read from.
-        completed: u64,
-    },
     /// The trial paid.
     Paid {
         /// How.
@@ -456,6 +449,8 @@ pub enum Reason {
         /// Its words.
         detail: String,
     },
+    /// It was not sent: the sidecar's own journal could not take the intent, or a freeze came first.
+    NotSent,
     /// The answer is not known; the host is read again before anything else is done.
     AnswerLost {
         /// Why.

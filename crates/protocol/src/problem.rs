@@ -171,7 +171,7 @@ pub struct Problem {
     pub status: u16,
     /// This case in words.
     pub detail: String,
-    /// Which fencing figure did not fit, for `stale`.
+    /// Which fencing figure did not fit, for `stale`; none where a trial is still open or has ended otherwise than asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fence: Option<Fence>,
     /// What is in force, for `stale`.
@@ -186,7 +186,7 @@ pub struct Problem {
     /// Who holds the lease, for `leased`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub holder: Option<String>,
-    /// When to try again, in milliseconds, for `leased`, `pinned` and `too-soon`.
+    /// When to try again, in milliseconds, for `leased`, `pinned`, `too-soon`, and `stale` while a trial is open.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_after_ms: Option<u64>,
     /// What has become of the change, where a confirmation came too late for it or a rollback came after it was kept.

@@ -333,6 +333,31 @@ pub struct PoolSample {
     pub wait_p95_us: Option<u64>,
 }
 
+/// The answer of `/api/v1/hosts`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Hosts {
+    /// The hosts by name.
+    pub hosts: Vec<HostBrief>,
+}
+
+/// One host in short.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct HostBrief {
+    /// What the configuration calls it.
+    pub host: HostId,
+    /// How far the sidecar may go.
+    pub mode: Mode,
+    /// Why the last reading was not good, if it was not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub absent: Option<Absence>,
+    /// What to know about it in one sentence.
+    pub summary: String,
+    /// The names of its pools.
+    pub pools: Vec<PoolName>,
+}
+
 /// The answer of `/api/v1/hosts/{id}/decisions`: newest last.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]

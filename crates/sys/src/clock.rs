@@ -8,16 +8,16 @@ pub fn boot_ns() -> u64 {
     read(libc::CLOCK_BOOTTIME).unwrap_or(0)
 }
 
-/// Nanoseconds of CPU time that the calling thread has used, or nothing where the kernel does not count them.
-#[must_use]
-pub fn thread_cpu_ns() -> Option<u64> {
-    read(libc::CLOCK_THREAD_CPUTIME_ID)
-}
-
 /// Nanoseconds of CPU time that all threads of this process have used together, or nothing when the kernel does not tell.
 #[must_use]
 pub fn process_cpu_ns() -> Option<u64> {
     read(libc::CLOCK_PROCESS_CPUTIME_ID)
+}
+
+/// Nanoseconds of CPU time that the calling thread has used, or nothing where the kernel does not count them.
+#[must_use]
+pub fn thread_cpu_ns() -> Option<u64> {
+    read(libc::CLOCK_THREAD_CPUTIME_ID)
 }
 
 /// Reads one clock, or nothing when the kernel does not know it.
@@ -45,6 +45,13 @@ mod tests {
     }
 
     #[test]
+    fn the_process_has_used_cpu_time_and_uses_more() {
+        let first = super::process_cpu_ns().expect("Linux has the clock");
+        let sum = (0..1_000_000_u64).fold(0, |sum, number| sum ^ std::hint::black_box(number));
+        assert!(super::process_cpu_ns() > Some(first), "{sum}");
+    }
+
+    #[test]
     fn a_thread_that_computes_uses_cpu_time() {
         let before = super::thread_cpu_ns().expect("counted");
         let mut used = before;
@@ -52,12 +59,5 @@ mod tests {
             used = super::thread_cpu_ns().expect("counted");
         }
         assert!(used > before);
-    }
-
-    #[test]
-    fn the_process_has_used_cpu_time_and_uses_more() {
-        let first = super::process_cpu_ns().expect("Linux has the clock");
-        let sum = (0..1_000_000_u64).fold(0, |sum, number| sum ^ std::hint::black_box(number));
-        assert!(super::process_cpu_ns() > Some(first), "{sum}");
     }
 }

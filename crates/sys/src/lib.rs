@@ -3,3 +3,7 @@
 //! This is the only crate with unsafe code. Every unsafe block stands beside the reason why it is sound.
 
 pub mod clock;
+#[cfg(feature = "count-alloc")]
+pub mod count_alloc;
+pub mod peer;
+pub mod process;

@@ -49,9 +49,7 @@ impl Control {
             Planned::Apply(plan) => plan,
         };
         // The fuse is armed before the first knob moves, so that no request is admitted at trial values after their end.
-        if let Some(fuse) = self.registry.fuse(&request.pool) {
-            fuse.arm(plan.ends_ns);
-        }
+        self.registry.set_fuse(&request.pool, Some(plan.ends_ns));
         if let Err(failure) = self.registry.apply_all(&plan.writes).await {
             return Err(self.failed(&failure));
         }

@@ -22,7 +22,7 @@ impl Governor {
     pub fn advance(&mut self, now_ns: u64) {
         let lease_end_ns = self.lease.as_ref().map(|lease| lease.ends_ns);
         if let Some(ends_ns) = lease_end_ns.filter(|ends_ns| *ends_ns <= now_ns) {
-            self.end_all_trials(ChangeStatus::Expired);
+            // Its trials end with it, below: a trial without a lease is due at once.
             self.end_lease(ends_ns);
         }
         let names: Vec<PoolName> = self.pools.keys().cloned().collect();

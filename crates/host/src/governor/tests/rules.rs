@@ -406,6 +406,18 @@ fn a_pin_holds_one_knob_and_then_gives_it_back() {
 }
 
 #[test]
+fn a_pin_of_a_trials_own_value_keeps_it() {
+    let mut world = World::leased();
+    let set = [("workers", 16), ("queue_limit", 200)];
+    world.try_set("web", &set).expect("taken");
+    world
+        .pin("web", "workers", 16, 30_000)
+        .expect("it stands there");
+    assert_eq!(world.value("web", "workers"), 16);
+    assert_eq!(world.value("web", "queue_limit"), 100);
+}
+
+#[test]
 fn a_pin_keeps_to_the_limits_and_ends_on_request() {
     let mut world = World::leased();
     assert_eq!(

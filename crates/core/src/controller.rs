@@ -1,0 +1,483 @@
+//! The controller of one host: observations in, decisions out.
+//!
+//! Each tick it takes in one [`Observation`] and returns one [`Decision`]: a record for every pool, with its reason, and the
+//! orders that follow. It reads no clock, and of what became of its orders it learns only from the next observation.
+
+mod report;
+mod trial;
+mod tuner;
+
+use crate::decision::{Decision, LeaseWish, Orders, Step};
+use crate::moment::{Moment, Span};
+use crate::observation::{Answer, Observation, Receipt};
+use crate::profile::{Profile, Settings};
+use crate::signal::HostSignals;
+use crate::window::PoolDelta;
+use std::collections::BTreeMap;
+use trimtab_protocol::decision::{Absence, Action, Evidence, Level, Mode, Reason, Regime};
+use trimtab_protocol::name::{Epoch, Generation, InstanceId, KnobName, PoolName};
+use trimtab_protocol::problem::ProblemKind;
+use trimtab_protocol::state::{HostState, PoolKind, PoolState, feature};
+use trimtab_protocol::view::DecisionRecord;
+
+use tuner::{Choice, PoolTick, Tuner};
+
+/// Good ticks that are watched after a start, a gap or a restart of the host before anything is changed.
+pub const WARM_UP_TICKS: u32 = 5;
+
+/// A gap of more than this many intervals is one after which what was measured before says nothing.
+const GAP_INTERVALS: u64 = 5;
+
+/// The controller of one host.
+#[derive(Clone, Debug)]
+pub struct Controller {
+    settings: Settings,
+    tuners: BTreeMap<PoolName, Tuner>,
+    /// The last observation whose state could be read.
+    last: Option<Observation>,
+    instance: Option<InstanceId>,
+    lease: Option<Epoch>,
+    generation: Generation,
+    warm_ticks: u32,
+}
+
+/// What is decided about all pools, before it becomes a [`Decision`].
+#[derive(Debug, Default)]
+struct Round {
+    records: Vec<(Option<PoolName>, DecisionRecord)>,
+    steps: Vec<Step>,
+}
+
+impl Controller {
+    /// A controller that knows nothing of its host yet.
+    #[must_use]
+    pub fn new(settings: Settings) -> Self {
+        Self {
+            settings,
+            tuners: BTreeMap::new(),
+            last: None,
+            instance: None,
+            lease: None,
+            generation: Generation::default(),
+            warm_ticks: 0,
+        }
+    }
+
+    /// What it was told.
+    #[must_use]
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Decides on one observation.
+    pub fn handle_observation(&mut self, observation: Observation) -> Decision {
+        self.hear_lease(&observation.receipts);
+        let readable = observation
+            .state
+            .absence()
+            .or_else(|| self.unusable(&observation));
+        match readable {
+            Some(absence) => self.decide_blind(&observation, absence),
+            None => self.decide(observation),
+        }
+    }
+
+    /// Ends: open trials are undone and the lease is given back.
+    pub fn shut_down(&mut self, at: Moment, at_ms: u64) -> Decision {
+        let mut round = Round::default();
+        let names: Vec<PoolName> = self.tuners.keys().cloned().collect();
+        for name in names {
+            let choice = self
+                .tuners
+                .get_mut(&name)
+                .and_then(|tuner| tuner.decide_shutdown(&name));
+            if let Some(choice) = choice {
+                round.steps.extend(choice.step.clone());
+                round
+                    .records
+                    .push((Some(name.clone()), self.bare_record(&name, &choice)));
+            }
+        }
+        let lease = self
+            .lease
+            .take()
+            .map_or(LeaseWish::Leave, LeaseWish::Release);
+        let signals = HostSignals::default();
+        let status = report::status(
+            self,
+            self.last.as_ref(),
+            &signals,
+            &round.records,
+            at,
+            at_ms,
+        );
+        let orders = Orders {
+            instance: self.instance.clone(),
+            lease,
+            steps: round.steps,
+        };
+        self.decision(at, at_ms, round.records, orders, status)
+    }
+
+    fn decide(&mut self, observation: Observation) -> Decision {
+        let Some(state) = observation.state.fresh().cloned() else {
+            return self.decide_blind(&observation, Absence::NotYet);
+        };
+        self.notice_instance(&state);
+        self.notice_gap(&observation);
+        let signals = HostSignals::read(self.last.as_ref(), &observation);
+        let deltas = self.deltas(&state);
+        let comparable = self.last.is_some();
+        if comparable {
+            self.warm_ticks = self.warm_ticks.saturating_add(1);
+        }
+        let round = self.decide_pools(&observation, &state, &signals, &deltas);
+        let orders = Orders {
+            instance: Some(state.instance.clone()),
+            lease: self.lease_wish(&state),
+            steps: round.steps,
+        };
+        let (at, at_ms) = (observation.at, observation.at_ms);
+        let mut status = report::status(
+            self,
+            Some(&observation),
+            &signals,
+            &round.records,
+            at,
+            at_ms,
+        );
+        report::fill_rates(&mut status.sample, self, &state, &deltas);
+        self.last = Some(observation);
+        self.decision(at, at_ms, round.records, orders, status)
+    }
+
+    fn decision(
+        &self,
+        at: Moment,
+        at_ms: u64,
+        records: Vec<(Option<PoolName>, DecisionRecord)>,
+        orders: Orders,
+        status: trimtab_protocol::view::HostStatus,
+    ) -> Decision {
+        let (host, instance) = (self.settings.host.clone(), self.instance.clone());
+        Decision {
+            host,
+            at,
+            at_ms,
+            instance,
+            records,
+            orders,
+            status,
+        }
+    }
+
+    /// One record a pool. Trials come first, for protection never waits; then at most one pool begins a new one.
+    fn decide_pools(
+        &mut self,
+        observation: &Observation,
+        state: &HostState,
+        signals: &HostSignals,
+        deltas: &BTreeMap<PoolName, Result<PoolDelta, (&'static str, Absence)>>,
+    ) -> Round {
+        self.tuners.retain(|name, _| state.pools.contains_key(name));
+        let warm = self.warm_ticks >= WARM_UP_TICKS;
+        let mut round = Round::default();
+        let mut tuners = std::mem::take(&mut self.tuners);
+        let mut waiting = Vec::new();
+        let generation = self.generation.max(state.generation).next();
+        let mut begun = false;
+        for (name, pool) in tunable(state) {
+            let Some(profile) = self.profile_of(name, pool) else {
+                continue;
+            };
+            let delta = deltas
+                .get(name)
+                .map_or(Err(("at_ns", Absence::NotYet)), |delta| {
+                    delta.as_ref().map_err(|e| *e)
+                });
+            let tick = PoolTick {
+                now: observation.at,
+                name,
+                pool,
+                delta,
+                profile,
+                signals,
+                receipts: &observation.receipts,
+                warm,
+            };
+            let tuner = tuners.entry(name.clone()).or_default();
+            tuner.observe(&tick);
+            match tuner.decide_trial(&tick) {
+                Some(choice) => round.add(tuner, &choice, &tick),
+                None => waiting.push(tick),
+            }
+        }
+        let mut probing = tuners
+            .iter()
+            .find(|(_, tuner)| tuner.is_probing())
+            .map(|(name, _)| name.clone());
+        waiting.sort_by_key(|tick| tuners.get(tick.name).map(|tuner| tuner.last_probe));
+        for tick in &waiting {
+            let Some(tuner) = tuners.get_mut(tick.name) else {
+                continue;
+            };
+            let choice = self.decide_new(state, tuner, tick, probing.as_ref(), generation);
+            if tuner.is_probing() {
+                begun = true;
+                probing = Some(tick.name.clone());
+            }
+            round.add(tuner, &choice, tick);
+        }
+        self.tuners = tuners;
+        if begun {
+            self.generation = generation;
+        }
+        // Rollbacks and confirmations before trials, and pools in the order of their names.
+        round.steps.sort_by_key(|step| matches!(step, Step::Try(_)));
+        round.records.sort_by(|left, right| left.0.cmp(&right.0));
+        round
+    }
+
+    fn decide_new(
+        &self,
+        state: &HostState,
+        tuner: &mut Tuner,
+        tick: &PoolTick<'_>,
+        probing: Option<&PoolName>,
+        generation: Generation,
+    ) -> Choice {
+        if let Some(reason) = self.gate(state).or_else(|| tuner.gate(tick)) {
+            return Choice::hold(reason);
+        }
+        let (proposal, permitted) = match tuner.look_for_step(tick, probing) {
+            Ok(step) => step,
+            Err(hold) => return *hold,
+        };
+        match (self.settings.mode, self.lease) {
+            (Mode::Observe, _) => Choice::hold(Reason::ModeObserves),
+            (Mode::Advise, _) => Choice {
+                action: Action::Advise,
+                expectation: Some(proposal.expectation.clone()),
+                change: Some(permitted.summary(None)),
+                bound_by: permitted.bound_by().to_vec(),
+                ..Choice::hold(proposal.reason)
+            },
+            (Mode::Act, None) => Choice::hold(Reason::LeasePending),
+            (Mode::Act, Some(epoch)) => {
+                tuner.begin(tick, (proposal, &permitted), (epoch, generation))
+            }
+        }
+    }
+
+    /// Why nothing new may be begun on this host now.
+    fn gate(&self, state: &HostState) -> Option<Reason> {
+        if self.warm_ticks < WARM_UP_TICKS {
+            return Some(Reason::WarmingUp {
+                seen: self.warm_ticks,
+                needed: WARM_UP_TICKS,
+            });
+        }
+        if state.control_disabled || !state.offers(feature::CHANGES) {
+            return Some(Reason::NotOffered);
+        }
+        if state.frozen {
+            return Some(Reason::Frozen);
+        }
+        if self.settings.mode == Mode::Act
+            && let Some(lease) = &state.lease
+            && lease.holder != self.settings.holder
+        {
+            let (holder, expires_in_ms) = (lease.holder.clone(), lease.expires_in_ms);
+            return Some(Reason::Standby {
+                holder,
+                expires_in_ms,
+            });
+        }
+        None
+    }
+
+    fn decide_blind(&mut self, observation: &Observation, absence: Absence) -> Decision {
+        let mut round = Round::default();
+        let reason = Reason::Blind {
+            missing: "state".into(),
+            absence,
+        };
+        round.records.push((None, self.bare(Action::Hold, reason)));
+        let names: Vec<PoolName> = self.tuners.keys().cloned().collect();
+        for name in names {
+            let choice = self
+                .tuners
+                .get_mut(&name)
+                .and_then(|tuner| tuner.decide_blind(&name, absence));
+            if let Some(choice) = choice {
+                round.steps.extend(choice.step.clone());
+                round
+                    .records
+                    .push((Some(name.clone()), self.bare_record(&name, &choice)));
+            }
+        }
+        // The lease is still renewed: the host may well be there, and only its answer be late.
+        let lease = match (self.settings.mode, self.lease) {
+            (Mode::Act, Some(epoch)) => LeaseWish::Renew(epoch),
+            _ => LeaseWish::Leave,
+        };
+        let orders = Orders {
+            instance: self.instance.clone(),
+            lease,
+            steps: round.steps,
+        };
+        let (at, at_ms) = (observation.at, observation.at_ms);
+        let signals = HostSignals::default();
+        let mut status = report::status(
+            self,
+            self.last.as_ref(),
+            &signals,
+            &round.records,
+            at,
+            at_ms,
+        );
+        status.absent = Some(absence);
+        self.decision(at, at_ms, round.records, orders, status)
+    }
+
+    fn bare(&self, action: Action, reason: Reason) -> DecisionRecord {
+        DecisionRecord {
+            action,
+            reason,
+            regime: Regime::Blind,
+            level: Level::Conservative,
+            load: None,
+            profile: String::new(),
+            evidence: Evidence::default(),
+            expectation: None,
+            change: None,
+            bound_by: Vec::new(),
+        }
+    }
+
+    fn bare_record(&self, name: &PoolName, choice: &Choice) -> DecisionRecord {
+        let state = self.last.as_ref().and_then(|last| last.state.fresh());
+        let profile = state.and_then(|state| self.profile_of(name, state.pools.get(name)?));
+        DecisionRecord {
+            profile: profile
+                .map(|profile| profile.name.clone())
+                .unwrap_or_default(),
+            expectation: choice.expectation.clone(),
+            change: choice.change.clone(),
+            bound_by: choice.bound_by.clone(),
+            ..self.bare(choice.action, choice.reason.clone())
+        }
+    }
+
+    /// The profile that a pool follows: the one the configuration assigns, else its kind's, else the default.
+    fn profile_of(&self, name: &PoolName, pool: &PoolState) -> Option<&Profile> {
+        let by_kind = match pool.kind {
+            PoolKind::Web => "web",
+            PoolKind::Api => "api",
+            PoolKind::Background => "background",
+            PoolKind::Other => "default",
+        };
+        let profiles = &self.settings.profiles;
+        let assigned = self
+            .settings
+            .assigned
+            .get(name)
+            .and_then(|profile| profiles.get(profile));
+        assigned
+            .or_else(|| profiles.get(by_kind))
+            .or_else(|| profiles.get("default"))
+    }
+
+    /// Whether a state that was read cannot be used after all: the host's clock stood still.
+    fn unusable(&self, observation: &Observation) -> Option<Absence> {
+        let (is, was) = (
+            observation.state.fresh()?,
+            self.last.as_ref()?.state.fresh()?,
+        );
+        (is.instance == was.instance && is.at_ns <= was.at_ns).then_some(Absence::Impossible)
+    }
+
+    fn notice_instance(&mut self, state: &HostState) {
+        if self.instance.as_ref() != Some(&state.instance) {
+            self.instance = Some(state.instance.clone());
+            self.tuners.clear();
+            self.last = None;
+            self.lease = None;
+            self.generation = state.generation;
+            self.warm_ticks = 0;
+        }
+    }
+
+    fn notice_gap(&mut self, observation: &Observation) {
+        let Some(last) = &self.last else { return };
+        let longest = self.settings.interval.as_ns().saturating_mul(GAP_INTERVALS);
+        if observation.at.since(last.at) > Span::from_ns(longest) {
+            self.last = None;
+            self.warm_ticks = 0;
+            self.tuners.values_mut().for_each(Tuner::forget_window);
+        }
+    }
+
+    fn deltas(
+        &self,
+        state: &HostState,
+    ) -> BTreeMap<PoolName, Result<PoolDelta, (&'static str, Absence)>> {
+        let Some(before) = self.last.as_ref().and_then(|last| last.state.fresh()) else {
+            return BTreeMap::new();
+        };
+        let span = Span::from_ns(state.at_ns.saturating_sub(before.at_ns));
+        let both =
+            tunable(state).filter_map(|(name, pool)| Some((name, before.pools.get(name)?, pool)));
+        both.map(|(name, was, is)| (name.clone(), PoolDelta::between(was, is, span)))
+            .collect()
+    }
+
+    fn hear_lease(&mut self, receipts: &[Receipt]) {
+        for receipt in receipts {
+            if let Receipt::Lease { answer } = receipt {
+                match answer {
+                    Answer::Done { value } => self.lease = Some(value.epoch),
+                    Answer::Refused { .. } => self.lease = None,
+                    // Whether it was renewed is not known; using a lapsed epoch is refused by the host.
+                    Answer::Lost { .. } | Answer::NotSent => {}
+                }
+            }
+            if let Receipt::Change {
+                answer: Answer::Refused { problem },
+                ..
+            } = receipt
+                && problem.kind == ProblemKind::Leased
+            {
+                self.lease = None;
+            }
+        }
+    }
+
+    fn lease_wish(&self, state: &HostState) -> LeaseWish {
+        let offered = state.offers(feature::LEASE) && !state.control_disabled;
+        if self.settings.mode != Mode::Act || !offered {
+            return LeaseWish::Leave;
+        }
+        match (&state.lease, self.lease) {
+            (Some(lease), _) if lease.holder != self.settings.holder => LeaseWish::Leave,
+            (Some(_), Some(epoch)) if epoch == state.epoch => LeaseWish::Renew(epoch),
+            _ => LeaseWish::Take,
+        }
+    }
+}
+
+impl Round {
+    fn add(&mut self, tuner: &Tuner, choice: &Choice, tick: &PoolTick<'_>) {
+        self.records
+            .push((Some(tick.name.clone()), tuner.record(choice, tick)));
+        self.steps.extend(choice.step.clone());
+    }
+}
+
+/// The pools with workers; the pseudo-pool of the process has none.
+fn tunable(state: &HostState) -> impl Iterator<Item = (&PoolName, &PoolState)> {
+    state
+        .pools
+        .iter()
+        .filter(|(_, pool)| pool.knobs.contains_key(KnobName::WORKERS))
+}

@@ -1,0 +1,242 @@
+//! The host's resources and a pool's load, from two observations.
+
+use crate::moment::{Moment, Span};
+use crate::number::fraction;
+use crate::observation::{CgroupSample, MachineSample, Observation};
+use trimtab_protocol::decision::Level;
+
+/// The time constant of the load's mean: a decision of seconds should not follow a burst of milliseconds.
+const LOAD_SECONDS: f64 = 10.0;
+
+/// The level falls only when the load is this far below its threshold, so that it does not flicker.
+const LEVEL_HYSTERESIS: f64 = 0.05;
+
+/// Lower bounds of the levels above conservative, and the largest ratio that each allows a change, in basis points.
+const LEVELS: [(Level, f64, u32); 4] = [
+    (Level::Conservative, 0.0, 10_000),
+    (Level::Moderate, 0.2, 12_500),
+    (Level::Aggressive, 0.5, 15_000),
+    (Level::Maximum, 0.8, 20_000),
+];
+
+/// CPU and memory of the host; absent figures are absent, never zero.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct HostSignals {
+    /// CPU used since the last tick, in cores.
+    pub cpu_cores: Option<f64>,
+    /// What the host may use, in cores: the quota or the machine's cores, whichever is less.
+    pub quota_cores: Option<f64>,
+    /// Share of the time for which the control group was throttled.
+    pub throttled_share: Option<f64>,
+    /// Memory used, as a share of what it may use.
+    pub memory_share: Option<f64>,
+    /// What it may use, in bytes.
+    pub memory_limit_bytes: Option<u64>,
+}
+
+impl HostSignals {
+    /// CPU used, as a share of what may be used.
+    #[must_use]
+    pub fn cpu_share(&self) -> Option<f64> {
+        match (self.cpu_cores, self.quota_cores) {
+            (Some(used), Some(quota)) if quota > 0.0 => Some(used / quota),
+            _ => None,
+        }
+    }
+
+    /// The signals of an observation, against the one before it.
+    #[must_use]
+    pub fn read(before: Option<&Observation>, now: &Observation) -> Self {
+        let cgroup = now.cgroup.fresh();
+        let machine = now.machine.fresh();
+        let memory_limit_bytes = memory_limit(cgroup, machine, now);
+        let memory_used = cgroup
+            .filter(|cgroup| cgroup.memory_limit_bytes.is_some())
+            .and_then(|cgroup| cgroup.working_set_bytes.or(cgroup.memory_bytes))
+            .or_else(|| now.process.fresh().map(|process| process.rss_bytes));
+        Self {
+            cpu_cores: before.and_then(|before| cpu_cores(before, now)),
+            quota_cores: quota_cores(cgroup, machine),
+            throttled_share: before.and_then(|before| throttled_share(before, now)),
+            memory_share: match (memory_used, memory_limit_bytes) {
+                (Some(used), Some(limit)) if limit > 0 => Some(fraction(used) / fraction(limit)),
+                _ => None,
+            },
+            memory_limit_bytes,
+        }
+    }
+}
+
+fn cpu_cores(before: &Observation, now: &Observation) -> Option<f64> {
+    let (was, is) = (before.process.fresh()?, now.process.fresh()?);
+    let span = is.at.since(was.at);
+    let used = is.cpu_ns.checked_sub(was.cpu_ns)?;
+    (span.as_ns() > 0).then(|| fraction(used) / fraction(span.as_ns()))
+}
+
+fn quota_cores(cgroup: Option<&CgroupSample>, machine: Option<&MachineSample>) -> Option<f64> {
+    let quota = cgroup
+        .and_then(|cgroup| cgroup.cpu_quota_millicores)
+        .map(|quota| fraction(quota) / 1e3);
+    let cores = machine.map(|machine| machine.cores);
+    match (quota, cores) {
+        (Some(quota), Some(cores)) => Some(quota.min(cores)),
+        (quota, cores) => quota.or(cores),
+    }
+}
+
+fn throttled_share(before: &Observation, now: &Observation) -> Option<f64> {
+    let throttled = now
+        .cgroup
+        .fresh()?
+        .throttled_us?
+        .checked_sub(before.cgroup.fresh()?.throttled_us?)?;
+    let seconds = now.at.since(before.at).as_secs_f64();
+    (seconds > 0.0).then(|| fraction(throttled) / 1e6 / seconds)
+}
+
+/// The control group's limit, or what the process has plus what the machine could still give it.
+fn memory_limit(
+    cgroup: Option<&CgroupSample>,
+    machine: Option<&MachineSample>,
+    now: &Observation,
+) -> Option<u64> {
+    cgroup
+        .and_then(|cgroup| cgroup.memory_limit_bytes)
+        .or_else(|| {
+            let available = machine?.memory_available_bytes;
+            Some(available.saturating_add(now.process.fresh()?.rss_bytes))
+        })
+}
+
+/// A pool's load: the mean over about ten seconds of max(busy / limit, CPU used / quota), and the level that follows from it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Load {
+    mean: Option<f64>,
+    level: Option<Level>,
+}
+
+impl Load {
+    /// Takes in one tick.
+    pub fn add(&mut self, busy: f64, workers: u64, cpu_share: Option<f64>, span: Span) {
+        let now = (busy / fraction(workers.max(1)))
+            .max(cpu_share.unwrap_or(0.0))
+            .clamp(0.0, 1.0);
+        let weight = 1.0 - libm::exp(-span.as_secs_f64() / LOAD_SECONDS);
+        let mean = self.mean.map_or(now, |mean| mean + weight * (now - mean));
+        self.mean = Some(mean);
+        self.level = Some(level_after(self.level, mean));
+    }
+
+    /// The mean, between 0 and 1.
+    #[must_use]
+    pub fn mean(&self) -> Option<f64> {
+        self.mean
+    }
+
+    /// The level; conservative until a load is known.
+    #[must_use]
+    pub fn level(&self) -> Level {
+        self.level.unwrap_or(Level::Conservative)
+    }
+}
+
+fn level_after(before: Option<Level>, load: f64) -> Level {
+    let reached = |margin: f64| {
+        let mut reached = Level::Conservative;
+        for (level, threshold, _) in LEVELS {
+            if load >= threshold - margin {
+                reached = level;
+            }
+        }
+        reached
+    };
+    let rising = reached(0.0);
+    match before {
+        Some(before) if rising < before => before.min(reached(LEVEL_HYSTERESIS)),
+        _ => rising,
+    }
+}
+
+/// The largest ratio of one change at a level, in basis points; 10,000 means that nothing may change.
+#[must_use]
+pub fn level_ratio_bp(level: Level) -> u32 {
+    LEVELS
+        .iter()
+        .find(|(listed, _, _)| *listed == level)
+        .map_or(10_000, |(_, _, ratio)| *ratio)
+}
+
+/// Counts events within a stretch of time.
+#[derive(Clone, Debug, Default)]
+pub struct Recent {
+    moments: std::collections::VecDeque<Moment>,
+}
+
+/// More events than this are never remembered; every limit here is far smaller.
+const RECENT_MAX: usize = 256;
+
+impl Recent {
+    /// Notes one event.
+    pub fn note(&mut self, now: Moment) {
+        if self.moments.len() == RECENT_MAX {
+            self.moments.pop_front();
+        }
+        self.moments.push_back(now);
+    }
+
+    /// How many events lie within `span` before `now`.
+    #[must_use]
+    pub fn within(&self, now: Moment, span: Span) -> u32 {
+        let count = self
+            .moments
+            .iter()
+            .filter(|moment| now.since(**moment) < span)
+            .count();
+        u32::try_from(count).unwrap_or(u32::MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_level_falls_only_when_the_load_is_clearly_below_it() {
+        assert_eq!(level_after(None, 0.5), Level::Aggressive);
+        assert_eq!(
+            level_after(Some(Level::Aggressive), 0.47),
+            Level::Aggressive
+        );
+        assert_eq!(level_after(Some(Level::Aggressive), 0.44), Level::Moderate);
+        assert_eq!(level_after(Some(Level::Maximum), 0.1), Level::Conservative);
+        assert_eq!(level_after(Some(Level::Conservative), 0.95), Level::Maximum);
+    }
+
+    #[test]
+    fn the_load_is_the_worse_of_workers_and_cpu() {
+        let mut load = Load::default();
+        load.add(1.0, 10, Some(0.7), Span::from_secs(1));
+        assert_eq!(load.mean(), Some(0.7));
+        load.add(10.0, 10, Some(0.2), Span::from_secs(10));
+        let mean = load.mean().expect("two ticks");
+        assert!((0.85..0.95).contains(&mean), "{mean}");
+    }
+
+    #[test]
+    fn unknown_cpu_is_not_idle_cpu() {
+        assert_eq!(HostSignals::default().cpu_share(), None);
+        let mut load = Load::default();
+        load.add(9.0, 10, None, Span::from_secs(1));
+        assert_eq!(load.mean(), Some(0.9));
+    }
+
+    #[test]
+    fn only_recent_events_count() {
+        let mut recent = Recent::default();
+        (0..10_u64).for_each(|second| recent.note(Moment::from_boot_ns(second * 1_000_000_000)));
+        let now = Moment::from_boot_ns(10_000_000_000);
+        assert_eq!(recent.within(now, Span::from_secs(3)), 2);
+        assert_eq!(recent.within(now, Span::from_secs(60)), 10);
+    }
+}

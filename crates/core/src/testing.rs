@@ -1,0 +1,94 @@
+//! Made-up readings for the unit tests of this crate.
+
+use crate::moment::Span;
+use crate::profile::{Cited, KnobRange, Profile};
+use std::collections::BTreeMap;
+use trimtab_protocol::change::{MAX_RATIO_BP_DEFAULT, Phase};
+use trimtab_protocol::decision::Citation;
+use trimtab_protocol::knob::{KnobKind, KnobState, KnobValue, Shrink};
+use trimtab_protocol::name::{Generation, KnobName, Revision};
+use trimtab_protocol::state::{Counters, Gauges, Histograms, PoolKind, PoolState};
+
+/// A knob that takes 1 to 512.
+pub(crate) fn knob(value: u64) -> KnobState {
+    KnobState {
+        value: KnobValue::Integer(value),
+        effective: KnobValue::Integer(value),
+        baseline: KnobValue::Integer(value),
+        min: 1,
+        max: 512,
+        granularity: 1,
+        max_ratio_bp: MAX_RATIO_BP_DEFAULT,
+        unit: "workers".into(),
+        kind: KnobKind::Integer,
+        choices: Vec::new(),
+        shrink: Shrink::Drains,
+        persists: false,
+        pinned_for_ms: None,
+    }
+}
+
+/// A pool that has done nothing yet.
+pub(crate) fn pool(workers: u64) -> PoolState {
+    let zero = Some(0);
+    PoolState {
+        kind: PoolKind::Web,
+        generation: Generation(0),
+        revision: Revision(0),
+        phase: Phase::Baseline,
+        trial: None,
+        settling: false,
+        knobs: BTreeMap::from([(KnobName::from(KnobName::WORKERS), knob(workers))]),
+        counters: Counters {
+            arrived: zero,
+            started: zero,
+            completed: zero,
+            failed: zero,
+            rejected: zero,
+            timed_out: zero,
+            abandoned: zero,
+            exempt: zero,
+            busy_us: zero,
+            wait_us: zero,
+            cpu_us: None,
+        },
+        gauges: Gauges {
+            busy: zero,
+            queued: zero,
+            oldest_wait_ms: zero,
+            tasks: zero,
+        },
+        histograms: Histograms::default(),
+    }
+}
+
+fn cited<T>(value: T, line: u32) -> Cited<T> {
+    Cited {
+        value,
+        citation: Citation {
+            key: "key".into(),
+            file: "test.toml".into(),
+            line,
+            column: 1,
+        },
+    }
+}
+
+/// A profile for 1 to 512 workers.
+pub(crate) fn profile() -> Profile {
+    let range = |start, min, max| KnobRange {
+        start: cited(start, 1),
+        min: cited(min, 2),
+        max: cited(max, 3),
+    };
+    Profile {
+        name: "test".into(),
+        workers: range(10, 1, 512),
+        queue_limit: range(1_000, 1, 100_000),
+        timeout_ms: range(30_000, 1_000, 60_000),
+        slo_ms: Some(cited(1_000, 4)),
+        changes_per_window: cited(10, 5),
+        change_window: cited(Span::from_secs(60), 6),
+        others: BTreeMap::new(),
+    }
+}

@@ -1,0 +1,172 @@
+//! What the controller makes of pools that are too small, too large, or right.
+
+use crate::model::{Model, Plant};
+use trimtab_protocol::decision::{Action, Direction, Mode, Reason, Regime};
+
+/// A dependency with room: throughput grows with the workers.
+const ROOMY: Plant = Plant {
+    service_s: 0.05,
+    knee: 1_000.0,
+    thrash: 0.0,
+    arrivals_per_s: 500.0,
+};
+/// A dependency that slows down beyond eight calls at once.
+const WALL: Plant = Plant {
+    service_s: 0.05,
+    knee: 8.0,
+    thrash: 0.03,
+    arrivals_per_s: 400.0,
+};
+/// Hardly any load.
+const QUIET: Plant = Plant {
+    service_s: 0.05,
+    knee: 1_000.0,
+    thrash: 0.0,
+    arrivals_per_s: 2.0,
+};
+
+fn actions(model: &Model, action: Action) -> usize {
+    let records = model
+        .decisions
+        .iter()
+        .flat_map(|decision| &decision.records);
+    records
+        .filter(|(_, record)| record.action == action)
+        .count()
+}
+
+#[test]
+fn a_starved_pool_grows_until_nothing_waits() {
+    let mut model = Model::new(Mode::Act, &[("web", ROOMY, 4)]);
+    model.run(60);
+    assert!(
+        (25..=40).contains(&model.workers("web")),
+        "{}",
+        model.workers("web")
+    );
+    assert!(actions(&model, Action::Confirm) >= 3);
+    let last = &model.decisions.last().unwrap().records[0].1;
+    assert_eq!((last.action, last.regime), (Action::Hold, Regime::Ample));
+}
+
+#[test]
+fn a_pool_beyond_its_dependencys_knee_comes_down() {
+    let mut model = Model::new(Mode::Act, &[("api", WALL, 64)]);
+    model.run(180);
+    assert!(
+        (4..=16).contains(&model.workers("api")),
+        "{}",
+        model.workers("api")
+    );
+    let looked_below = model
+        .decisions
+        .iter()
+        .flat_map(|decision| &decision.records);
+    assert!(
+        looked_below
+            .into_iter()
+            .any(|(_, record)| matches!(record.reason, Reason::LookBelow { .. }))
+    );
+}
+
+#[test]
+fn a_growth_that_does_not_pay_is_undone_and_rests() {
+    let mut model = Model::new(Mode::Act, &[("api", WALL, 8)]);
+    model.run(60);
+    assert_eq!(model.workers("api"), 8);
+    let reasons: Vec<_> = model
+        .decisions
+        .iter()
+        .map(|decision| &decision.records[0].1.reason)
+        .collect();
+    assert!(
+        reasons
+            .iter()
+            .any(|reason| matches!(reason, Reason::DidNotPay { .. }))
+    );
+    assert!(reasons.iter().any(|reason| matches!(
+        reason,
+        Reason::Resting {
+            direction: Direction::Down,
+            ..
+        }
+    )));
+}
+
+#[test]
+fn nothing_is_changed_at_two_requests_a_second() {
+    let mut model = Model::new(Mode::Act, &[("web", QUIET, 10)]);
+    model.run(300);
+    assert_eq!(model.workers("web"), 10);
+    assert_eq!(actions(&model, Action::Try), 0);
+}
+
+#[test]
+fn several_pools_take_turns_with_one_trial_at_a_time() {
+    let mut model = Model::new(Mode::Act, &[("api", WALL, 64), ("web", ROOMY, 4)]);
+    for _ in 0..180 {
+        model.run(1);
+        let open = model
+            .pools
+            .values()
+            .filter(|pool| pool.state.trial.is_some())
+            .count();
+        assert!(open <= 1, "{open} trials at once");
+    }
+    assert!(
+        (25..=40).contains(&model.workers("web")),
+        "web {}",
+        model.workers("web")
+    );
+    assert!(
+        (4..=16).contains(&model.workers("api")),
+        "api {}",
+        model.workers("api")
+    );
+}
+
+#[test]
+fn advise_says_what_it_would_do_and_changes_nothing() {
+    let mut model = Model::new(Mode::Advise, &[("web", ROOMY, 4)]);
+    model.run(30);
+    assert_eq!(model.workers("web"), 4);
+    let advice = &model.decisions.last().unwrap().records[0].1;
+    assert_eq!(advice.action, Action::Advise);
+    assert!(advice.change.is_some() && !advice.bound_by.is_empty());
+    assert!(
+        model
+            .decisions
+            .iter()
+            .all(|decision| decision.orders.steps.is_empty())
+    );
+}
+
+#[test]
+fn every_tick_has_one_record_a_pool_with_its_profile() {
+    let mut model = Model::new(Mode::Act, &[("api", WALL, 64), ("web", ROOMY, 4)]);
+    model.run(60);
+    for decision in &model.decisions {
+        let pools: Vec<_> = decision
+            .records
+            .iter()
+            .map(|(pool, _)| pool.as_ref().unwrap().as_str())
+            .collect();
+        assert_eq!(pools, ["api", "web"]);
+        assert!(
+            decision
+                .records
+                .iter()
+                .all(|(_, record)| record.profile == "default")
+        );
+    }
+}
+
+#[test]
+fn the_same_history_gives_the_same_decisions() {
+    let run = || {
+        let mut model = Model::new(Mode::Act, &[("api", WALL, 64), ("web", ROOMY, 4)]);
+        model.run(120);
+        model.decisions
+    };
+    assert_eq!(run(), run());
+}

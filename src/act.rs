@@ -1,0 +1,197 @@
+//! Act carries orders to the host, and holds no policy.
+//!
+//! It writes each intent to the ledger before it sends it, and hands what it hears on as a receipt, which reaches the
+//! controller with the next observation. It retries nothing by itself: what is still wanted at the next tick comes again with
+//! that tick's orders, and the host gives a repeated request its first answer.
+
+use crate::clock::Clock;
+use crate::host_client::{Answer as ClientAnswer, HostClient};
+use crate::message::{About, Recorded};
+use std::sync::Arc;
+use tokio::sync::{mpsc, oneshot};
+use tracing::{debug, info, warn};
+use trimtab_core::decision::{LeaseWish, Orders, Plan, Step, TrialId};
+use trimtab_core::observation::{Answer, Receipt};
+use trimtab_protocol::change::{ChangeReceipt, ChangeRequest, EndTrialRequest};
+use trimtab_protocol::decision::{Action, Reason};
+use trimtab_protocol::lease::{LeaseGrant, LeaseRelease, LeaseRequest};
+use trimtab_protocol::name::{Epoch, Generation, HostId, InstanceId, PoolName};
+use trimtab_protocol::view::{IntentRecord, OutcomeRecord};
+
+/// The stage that carries orders to one host.
+#[derive(Debug)]
+pub struct Act {
+    /// What the configuration calls the host.
+    pub host: HostId,
+    /// The name under which the lease is taken.
+    pub holder: String,
+    /// For how long a lease is asked, in milliseconds.
+    pub lease_ttl_ms: u64,
+    /// The host.
+    pub client: HostClient,
+    /// Where receipts go.
+    pub receipts: mpsc::Sender<Receipt>,
+    /// Where intents and outcomes go.
+    pub records: mpsc::Sender<Recorded>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+}
+
+impl Act {
+    /// Carries out orders until no more come.
+    pub async fn run(mut self, mut orders: mpsc::Receiver<Orders>) {
+        while let Some(orders) = orders.recv().await {
+            self.carry_out(orders).await;
+        }
+    }
+
+    async fn carry_out(&mut self, orders: Orders) {
+        let Some(instance) = orders.instance else { return };
+        match orders.lease {
+            LeaseWish::Take => self.lease(&instance, None).await,
+            LeaseWish::Renew(epoch) => self.lease(&instance, Some(epoch)).await,
+            LeaseWish::Leave | LeaseWish::Release(_) => {}
+        }
+        for step in &orders.steps {
+            self.step(&instance, step).await;
+        }
+        if let LeaseWish::Release(epoch) = orders.lease {
+            let released = self.client.release(&LeaseRelease { instance, epoch }).await;
+            debug!(?released, "gave the lease back");
+        }
+    }
+
+    async fn lease(&mut self, instance: &InstanceId, epoch: Option<Epoch>) {
+        let request = LeaseRequest {
+            instance: instance.clone(),
+            holder: self.holder.clone(),
+            ttl_ms: self.lease_ttl_ms,
+            epoch,
+        };
+        let answer: Answer<LeaseGrant> = heard(self.client.lease(&request).await);
+        if let Answer::Refused { problem } = &answer {
+            debug!(%problem, "the lease was not granted");
+        }
+        self.hand_on(Receipt::Lease { answer });
+    }
+
+    async fn step(&mut self, instance: &InstanceId, step: &Step) {
+        let (epoch, generation) = match step {
+            Step::Try(plan) => (plan.epoch(), plan.generation()),
+            Step::Confirm(trial) | Step::RollBack(trial) => (trial.epoch, trial.generation),
+        };
+        let (action, pool) = (step.action(), step.pool().clone());
+        let intent = IntentRecord {
+            action,
+            epoch,
+            generation,
+            set: if let Step::Try(plan) = step { plan.set().clone() } else { Default::default() },
+        };
+        let durable = self.record_intent(instance, &pool, intent).await;
+        // A broken ledger stops new changes. It never stops a rollback or a confirmation: both only end what is begun.
+        if !durable && action == Action::Try {
+            warn!(%pool, "the ledger is broken, so no change is made");
+            self.finish(instance, (action, pool, generation), Answer::NotSent, 0).await;
+            return;
+        }
+        let before = self.clock.now();
+        let answer = heard(self.send(instance, step).await);
+        let took_us = self.clock.now().since(before).as_ns() / 1_000;
+        self.finish(instance, (action, pool, generation), answer, took_us).await;
+    }
+
+    async fn send(&mut self, instance: &InstanceId, step: &Step) -> ClientAnswer<ChangeReceipt> {
+        match step {
+            Step::Try(plan) => self.client.change(&change_request(instance, plan)).await,
+            Step::Confirm(trial) => {
+                let request = end_request(instance, trial);
+                self.client.confirm(trial.generation, &request).await
+            }
+            Step::RollBack(trial) => {
+                let request = end_request(instance, trial);
+                self.client.rollback(trial.generation, &request).await
+            }
+        }
+    }
+
+    /// Tells record and the controller what came of a step.
+    async fn finish(
+        &self,
+        instance: &InstanceId,
+        (action, pool, generation): (Action, PoolName, Generation),
+        answer: Answer<ChangeReceipt>,
+        took_us: u64,
+    ) {
+        match &answer {
+            Answer::Done { .. } => info!(%pool, %generation, ?action, "the host did as asked"),
+            Answer::Refused { problem } => info!(%pool, %generation, ?action, %problem, "the host refused"),
+            Answer::Lost { absence } => warn!(%pool, %generation, ?action, ?absence, "no answer from the host"),
+            Answer::NotSent => {}
+        }
+        let reason = match &answer {
+            Answer::Done { .. } => None,
+            Answer::Refused { problem } => {
+                Some(Reason::Refused { problem: problem.kind, detail: problem.detail.clone() })
+            }
+            Answer::Lost { absence } => Some(Reason::AnswerLost { absence: *absence }),
+            Answer::NotSent => Some(Reason::NotSent),
+        };
+        let about = self.about(instance, &pool);
+        let outcome = OutcomeRecord { action, generation, reason, took_us };
+        // Record ends after act, so a closed channel means that the sidecar is falling apart already.
+        if self.records.send(Recorded::Outcome { about, outcome }).await.is_err() {
+            warn!("an outcome could not be recorded");
+        }
+        self.hand_on(Receipt::Change { action, pool, generation, answer });
+    }
+
+    /// Writes an intent down and waits until it is durable; whether it is.
+    async fn record_intent(&self, instance: &InstanceId, pool: &PoolName, intent: IntentRecord) -> bool {
+        let (done, durable) = oneshot::channel();
+        let about = self.about(instance, pool);
+        let sent = self.records.send(Recorded::Intent { about, intent, done }).await;
+        sent.is_ok() && matches!(durable.await, Ok(Ok(())))
+    }
+
+    fn about(&self, instance: &InstanceId, pool: &PoolName) -> About {
+        About {
+            host: self.host.clone(),
+            instance: Some(instance.clone()),
+            pool: Some(pool.clone()),
+            at: self.clock.now(),
+            at_ms: self.clock.wall_ms(),
+        }
+    }
+
+    /// A receipt that sense does not fetch in time is dropped; the next state shows the same.
+    fn hand_on(&self, receipt: Receipt) {
+        if self.receipts.try_send(receipt).is_err() {
+            debug!("a receipt was dropped");
+        }
+    }
+}
+
+fn heard<T>(answer: ClientAnswer<T>) -> Answer<T> {
+    match answer {
+        ClientAnswer::Done(value) => Answer::Done { value },
+        ClientAnswer::Refused(problem) => Answer::Refused { problem },
+        ClientAnswer::Lost(absence) => Answer::Lost { absence },
+    }
+}
+
+fn change_request(instance: &InstanceId, plan: &Plan) -> ChangeRequest {
+    ChangeRequest {
+        instance: instance.clone(),
+        epoch: plan.epoch(),
+        generation: plan.generation(),
+        pool: plan.pool().clone(),
+        base_revision: plan.base_revision(),
+        trial_ms: plan.trial_ms(),
+        set: plan.set().clone(),
+        reason: plan.reason().to_owned(),
+    }
+}
+
+fn end_request(instance: &InstanceId, trial: &TrialId) -> EndTrialRequest {
+    EndTrialRequest { instance: instance.clone(), epoch: trial.epoch, pool: trial.pool.clone() }
+}

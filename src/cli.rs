@@ -1,0 +1,270 @@
+//! The command line: what may be asked of `trimtab`, one file a subcommand.
+//!
+//! Nothing here prints by itself or ends the process: text goes to the [`Console`] that the caller gives, and the outcome is an
+//! [`Exit`] that `main` turns into the process's code.
+
+mod check;
+mod status;
+
+pub use check::CheckArgs;
+pub use status::StatusArgs;
+
+use crate::config::{self, Config, ConfigErrors, Overrides};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::ffi::OsString;
+use std::fmt;
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// What was asked.
+#[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
+pub enum Command {
+    /// Run the sidecar beside a service until it is told to stop
+    Run(RunArgs),
+    /// Check a configuration and profiles, and say all that is wrong with them
+    Check(CheckArgs),
+    /// Show what a running sidecar sees and does
+    Status(StatusArgs),
+}
+
+/// An adaptive runtime optimizer that runs beside a service, resizes its pools, and proves that each change helped
+#[derive(Debug, Parser)]
+#[command(name = "trimtab", version, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Where the configuration is.
+#[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
+pub struct ConfigArgs {
+    /// The configuration's file; without it, the one that $TRIMTAB_CONFIG names, else every key has its default
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+/// The options of `trimtab run`.
+#[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
+pub struct RunArgs {
+    /// Where the configuration is.
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    /// How far the sidecar may go, over the file's `mode`
+    #[arg(long, value_name = "MODE", value_parser = ["observe", "advise", "act"])]
+    pub mode: Option<String>,
+    /// The host's control socket, over the file's `socket`
+    #[arg(long, value_name = "PATH")]
+    pub socket: Option<String>,
+    /// The loopback address for the sidecar's pages, over the file's `serve.address`
+    #[arg(long, value_name = "ADDRESS")]
+    pub listen: Option<String>,
+}
+
+/// How an answer is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people.
+    #[default]
+    Table,
+    /// For programs.
+    Json,
+}
+
+/// How a command ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// As asked.
+    Done,
+    /// Something went wrong while running.
+    Failed,
+    /// The command line was wrong.
+    Usage,
+    /// The configuration was wrong.
+    Config,
+}
+
+impl Exit {
+    /// The process's code; those for usage and configuration are the ones of sysexits.h.
+    #[must_use]
+    pub fn code(self) -> u8 {
+        match self {
+            Self::Done => 0,
+            Self::Failed => 1,
+            Self::Usage => 64,
+            Self::Config => 78,
+        }
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit.code())
+    }
+}
+
+/// Where the text goes.
+pub struct Console<'w> {
+    /// What was asked for.
+    pub out: &'w mut dyn Write,
+    /// What went wrong.
+    pub err: &'w mut dyn Write,
+    /// Whether `err` shows colours.
+    pub color: bool,
+}
+
+impl fmt::Debug for Console<'_> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Console")
+            .field("color", &self.color)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Console<'_> {
+    /// Says what is wrong with a configuration.
+    pub fn refuse(&mut self, errors: &ConfigErrors) -> Exit {
+        let text = errors.render(self.color);
+        ended(write!(self.err, "{text}").map(|()| Exit::Config))
+    }
+
+    /// Says what went wrong in one line.
+    pub fn fail(&mut self, problem: &dyn fmt::Display) -> Exit {
+        ended(writeln!(self.err, "error: {problem}").map(|()| Exit::Failed))
+    }
+}
+
+/// Reads the command line, the program's name first. Help and version are written to the console and end with [`Exit::Done`].
+///
+/// # Errors
+/// How the process is to end when there is nothing to run.
+pub fn parse<I>(args: I, console: &mut Console<'_>) -> Result<Command, Exit>
+where
+    I: IntoIterator<Item = OsString>,
+{
+    Cli::try_parse_from(args)
+        .map(|cli| cli.command)
+        .map_err(|error| {
+            let text = error.render();
+            let text = if console.color {
+                text.ansi().to_string()
+            } else {
+                text.to_string()
+            };
+            if error.use_stderr() {
+                ended(write!(console.err, "{text}").map(|()| Exit::Usage))
+            } else {
+                ended(write!(console.out, "{text}").map(|()| Exit::Done))
+            }
+        })
+}
+
+impl ConfigArgs {
+    /// The file that is meant, if there is one.
+    fn path(&self, overrides: &Overrides) -> Option<PathBuf> {
+        self.config
+            .clone()
+            .or_else(|| overrides.value("config").map(PathBuf::from))
+    }
+}
+
+impl RunArgs {
+    /// Reads the configuration with what the variables and these options override.
+    ///
+    /// # Errors
+    /// All that is wrong with it.
+    pub fn load(&self, vars: Overrides) -> Result<Config, ConfigErrors> {
+        let mut overrides = vars;
+        let path = self.config.path(&overrides);
+        for (key, origin, value) in [
+            ("mode", "--mode", &self.mode),
+            ("host.socket", "--socket", &self.socket),
+            ("serve.address", "--listen", &self.listen),
+        ] {
+            if let Some(value) = value {
+                overrides.set(key, origin, value.as_str());
+            }
+        }
+        config::load(path.as_deref(), &overrides)
+    }
+}
+
+/// A reader that went away, as `head` does, leaves nobody to tell.
+fn ended(written: io::Result<Exit>) -> Exit {
+    written.unwrap_or(Exit::Failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    /// Parses a line and gives what was written to both streams.
+    fn parsed(line: &str) -> (Result<Command, Exit>, String, String) {
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let mut console = Console {
+            out: &mut out,
+            err: &mut err,
+            color: false,
+        };
+        let result = parse(line.split(' ').map(OsString::from), &mut console);
+        let text = |bytes| String::from_utf8(bytes).expect("it is text");
+        (result, text(out), text(err))
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_wrong_command_line_is_told_and_ends_with_64() {
+        for line in [
+            "trimtab",
+            "trimtab fly",
+            "trimtab run --mode fast",
+            "trimtab run --colour",
+        ] {
+            let (result, out, err) = parsed(line);
+            assert_eq!(result, Err(Exit::Usage), "{line}");
+            assert!(out.is_empty() && err.contains("help"), "{line}: {out}{err}");
+        }
+        assert_eq!(Exit::Usage.code(), 64);
+    }
+
+    #[test]
+    fn help_and_version_are_answers_and_not_mistakes() {
+        let (result, out, err) = parsed("trimtab --help");
+        assert_eq!((result, err.as_str()), (Err(Exit::Done), ""));
+        assert!(out.contains("check") && out.contains("status"), "{out}");
+        let (result, out, _) = parsed("trimtab --version");
+        assert_eq!(result, Err(Exit::Done));
+        assert_eq!(
+            out.trim_end(),
+            concat!("trimtab ", env!("CARGO_PKG_VERSION"))
+        );
+    }
+
+    #[test]
+    fn options_outrank_variables() {
+        let line = "trimtab run --mode act --socket /run/a.sock --listen 127.0.0.1:0";
+        let (Ok(Command::Run(args)), _, _) = parsed(line) else {
+            panic!("it is a good line");
+        };
+        let vars = Overrides::from_vars([("TRIMTAB_MODE".into(), "observe".into())]);
+        let config = args.load(vars).expect("it is valid");
+        assert_eq!(config.settings.mode, trimtab_protocol::decision::Mode::Act);
+        assert_eq!(config.socket, std::path::Path::new("/run/a.sock"));
+        assert_eq!(config.serve.address.port(), 0);
+        assert_eq!(config.overrides, ["--socket", "--mode", "--listen"]);
+    }
+
+    #[test]
+    fn a_variable_names_the_file_where_no_option_does() {
+        let vars = Overrides::from_vars([("TRIMTAB_CONFIG".into(), "no/such/file.toml".into())]);
+        let errors = RunArgs::default()
+            .load(vars)
+            .expect_err("there is no such file");
+        assert!(errors.to_string().contains("no/such/file.toml"), "{errors}");
+    }
+}

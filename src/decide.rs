@@ -1,0 +1,109 @@
+//! Decide: the task around the pure controller.
+//!
+//! It hands each observation in and passes each decision on: orders to act, the whole of it to record. It waits for neither:
+//! when act is still busy with a slow host, new orders are not sent, and the controller is told so with the next observation.
+
+use crate::clock::Clock;
+use crate::message::{Recorded, Tick};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
+use tracing::{debug, warn};
+use trimtab_core::controller::Controller;
+use trimtab_core::decision::{Orders, Step};
+use trimtab_core::moment::{Moment, Span};
+use trimtab_core::observation::{Answer, Observation, Receipt};
+use trimtab_protocol::decision::Action;
+
+/// How long the last orders, which undo what is open, may wait for act. The host's own timers do the same a little later.
+const LAST_ORDERS_WAIT: Duration = Duration::from_millis(800);
+
+/// The stage that decides for one host.
+#[derive(Debug)]
+pub struct Decide {
+    /// The controller.
+    pub controller: Controller,
+    /// Where orders go.
+    pub orders: mpsc::Sender<Orders>,
+    /// Where decisions go.
+    pub records: mpsc::Sender<Recorded>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// The time between two ticks.
+    pub interval: Span,
+}
+
+impl Decide {
+    /// Decides on each observation; once no more come, undoes what is open.
+    pub async fn run(mut self, mut observations: mpsc::Receiver<Observation>) {
+        let mut unsent: Vec<Receipt> = Vec::new();
+        let mut last: Option<Moment> = None;
+        while let Some(mut observation) = observations.recv().await {
+            observation.receipts.append(&mut unsent);
+            let (lag, dropped) = lateness(last.replace(observation.at), observation.at, self.interval);
+            let decision = self.controller.handle_observation(observation);
+            unsent = self.order(decision.orders.clone());
+            let tick = Recorded::Tick(Box::new(Tick { decision, lag, dropped }));
+            if self.records.send(tick).await.is_err() {
+                warn!("a decision could not be recorded");
+            }
+        }
+        self.end().await;
+    }
+
+    /// Passes orders on; what cannot be passed on comes back as receipts.
+    fn order(&self, orders: Orders) -> Vec<Receipt> {
+        match self.orders.try_send(orders) {
+            Ok(()) => Vec::new(),
+            Err(TrySendError::Full(orders) | TrySendError::Closed(orders)) => {
+                debug!("act is busy, so these orders are not sent");
+                orders.steps.iter().map(not_sent).collect()
+            }
+        }
+    }
+
+    async fn end(mut self) {
+        let decision = self.controller.shut_down(self.clock.now(), self.clock.wall_ms());
+        let orders = decision.orders.clone();
+        if tokio::time::timeout(LAST_ORDERS_WAIT, self.orders.send(orders)).await.is_err() {
+            warn!("act is busy; the host will undo open trials by itself");
+        }
+        let tick = Tick { decision, lag: Span::default(), dropped: 0 };
+        if self.records.send(Recorded::Tick(Box::new(tick))).await.is_err() {
+            warn!("the last decision could not be recorded");
+        }
+    }
+}
+
+fn not_sent(step: &Step) -> Receipt {
+    let generation = match step {
+        Step::Try(plan) => plan.generation(),
+        Step::Confirm(trial) | Step::RollBack(trial) => trial.generation,
+    };
+    let action: Action = step.action();
+    Receipt::Change { action, pool: step.pool().clone(), generation, answer: Answer::NotSent }
+}
+
+/// How much later than one interval after the last tick this one came, and how many whole ticks were left out.
+fn lateness(last: Option<Moment>, now: Moment, interval: Span) -> (Span, u64) {
+    let Some(last) = last else { return (Span::default(), 0) };
+    let late = now.since(last).as_ns().saturating_sub(interval.as_ns());
+    let dropped = late / interval.as_ns().max(1);
+    (Span::from_ns(late % interval.as_ns().max(1)), dropped)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tick_that_comes_late_is_told_from_ticks_that_were_left_out() {
+        let interval = Span::from_secs(1);
+        let at = |ms: u64| Moment::default().after(Span::from_ms(ms));
+        assert_eq!(lateness(None, at(9), interval), (Span::default(), 0));
+        assert_eq!(lateness(Some(at(0)), at(1_000), interval), (Span::default(), 0));
+        assert_eq!(lateness(Some(at(0)), at(1_050), interval), (Span::from_ms(50), 0));
+        assert_eq!(lateness(Some(at(0)), at(3_050), interval), (Span::from_ms(50), 2));
+    }
+}

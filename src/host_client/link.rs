@@ -1,0 +1,221 @@
+//! One connection to a host, driven by whoever makes a call and by nobody else.
+//!
+//! There is no task behind it: while no call runs, nothing is read, so a host that writes without end fills the kernel's
+//! buffer and not our memory.
+
+use super::Peer;
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::body::Body;
+use hyper::client::conn::http1::{self, Connection, SendRequest};
+use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE, HOST};
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use std::future::poll_fn;
+use std::io;
+use std::path::Path;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::Poll;
+use tokio::net::UnixStream;
+use trimtab_protocol::decision::Absence;
+use trimtab_sys::peer;
+
+/// The most that is buffered for the head of an answer.
+const HEAD_BYTES_MAX: usize = 16 * 1024;
+
+/// An answer in one piece.
+#[derive(Debug)]
+pub(super) struct Reply {
+    pub(super) status: StatusCode,
+    media_type: String,
+    pub(super) body: Vec<u8>,
+}
+
+impl Reply {
+    /// Whether the content type is this one, with whatever parameters.
+    pub(super) fn has_media_type(&self, expected: &str) -> bool {
+        self.media_type.eq_ignore_ascii_case(expected)
+    }
+
+    /// Whether both status and content type are these.
+    pub(super) fn is(&self, status: StatusCode, media_type: &str) -> bool {
+        self.status == status && self.has_media_type(media_type)
+    }
+}
+
+/// Why there is no answer.
+#[derive(Debug)]
+pub(super) enum SendError {
+    /// The connection was closed before anything was sent.
+    NotSent,
+    /// It was sent, and the connection was closed before the answer began.
+    Unanswered,
+    /// An answer began and was no good.
+    Bad(Absence),
+}
+
+impl SendError {
+    pub(super) fn absence(&self) -> Absence {
+        match self {
+            Self::NotSent | Self::Unanswered => Absence::Unreachable,
+            Self::Bad(absence) => *absence,
+        }
+    }
+}
+
+/// An open connection.
+#[derive(Debug)]
+pub(super) struct Link {
+    sender: SendRequest<Full<Bytes>>,
+    wire: Wire,
+}
+
+/// The part of a connection that moves bytes, and whether it has ended; once it has, it must not be polled again.
+#[derive(Debug)]
+struct Wire {
+    connection: Pin<Box<Connection<TokioIo<UnixStream>, Full<Bytes>>>>,
+    closed: bool,
+}
+
+impl Link {
+    /// Connects, and checks who listens before anything is sent.
+    pub(super) async fn open(
+        socket: &Path,
+        trusted_uids: &[u32],
+        number: u64,
+    ) -> Result<(Self, Peer), Absence> {
+        let stream = UnixStream::connect(socket).await.map_err(|error| {
+            // A full backlog: someone listens and does not come round to accepting.
+            if error.kind() == io::ErrorKind::WouldBlock {
+                Absence::TimedOut
+            } else {
+                Absence::Unreachable
+            }
+        })?;
+        let credentials = peer::credentials(&stream).map_err(|_| Absence::NotTrusted)?;
+        if !trusted_uids.contains(&credentials.uid) {
+            return Err(Absence::NotTrusted);
+        }
+        let peer = Peer {
+            pid: credentials.pid,
+            uid: credentials.uid,
+            handle: peer::pidfd(&stream).ok().map(Arc::new),
+            connection: number,
+        };
+        let (sender, connection) = http1::Builder::new()
+            .max_buf_size(HEAD_BYTES_MAX)
+            .handshake(TokioIo::new(stream))
+            .await
+            .map_err(|_| Absence::Unreachable)?;
+        let wire = Wire {
+            connection: Box::pin(connection),
+            closed: false,
+        };
+        Ok((Self { sender, wire }, peer))
+    }
+
+    /// Sends a request and reads its answer, of which the body has at most `limit` bytes.
+    pub(super) async fn send(
+        &mut self,
+        method: &Method,
+        path: &str,
+        body: Bytes,
+        limit: usize,
+    ) -> Result<Reply, SendError> {
+        let Self { sender, wire } = self;
+        // Looking at the connection first notices that the host closed it since the last call.
+        wire.drive(sender.ready())
+            .await
+            .and_then(Result::ok)
+            .ok_or(SendError::NotSent)?;
+        let mut request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(HOST, "localhost");
+        if !body.is_empty() {
+            request = request.header(CONTENT_TYPE, "application/json");
+        }
+        let request = request
+            .body(Full::new(body))
+            .expect("paths are made of plain names and numbers");
+        let response = wire
+            .drive(sender.try_send_request(request))
+            .await
+            .ok_or(SendError::Unanswered)?
+            .map_err(|mut error| {
+                if error.take_message().is_some() {
+                    return SendError::NotSent;
+                }
+                let error = error.into_error();
+                if error.is_parse() || error.is_parse_too_large() || error.is_parse_status() {
+                    return SendError::Bad(Absence::Garbage);
+                }
+                SendError::Unanswered
+            })?;
+        if response.status().is_redirection() {
+            return Err(SendError::Bad(Absence::Redirected));
+        }
+        wire.drive(collect(response, limit))
+            .await
+            .unwrap_or(Err(Absence::Garbage))
+            .map_err(SendError::Bad)
+    }
+}
+
+impl Wire {
+    /// Polls the connection along with a call on it; nothing when the connection ended and the call still has no result.
+    async fn drive<F: Future>(&mut self, call: F) -> Option<F::Output> {
+        let mut call = pin!(call);
+        poll_fn(|context| {
+            if !self.closed {
+                // An error of the connection is told to the call as well, with more detail.
+                self.closed = self.connection.as_mut().poll(context).is_ready();
+            }
+            match call.as_mut().poll(context) {
+                Poll::Ready(result) => Poll::Ready(Some(result)),
+                Poll::Pending if self.closed => Poll::Ready(None),
+                Poll::Pending => Poll::Pending,
+            }
+        })
+        .await
+    }
+}
+
+async fn collect(
+    response: Response<hyper::body::Incoming>,
+    limit: usize,
+) -> Result<Reply, Absence> {
+    let (head, mut body) = response.into_parts();
+    // We ask for no encoding, so one that comes unasked is not undone.
+    if head.headers.contains_key(CONTENT_ENCODING) {
+        return Err(Absence::Garbage);
+    }
+    let promised = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
+    if promised > limit {
+        return Err(Absence::TooLarge);
+    }
+    let media_type = head
+        .headers
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.split(';').next())
+        .unwrap_or_default()
+        .trim()
+        .to_owned();
+    let mut bytes = Vec::with_capacity(promised);
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|_| Absence::Garbage)?;
+        if let Some(data) = frame.data_ref() {
+            if data.len() > limit - bytes.len() {
+                return Err(Absence::TooLarge);
+            }
+            bytes.extend_from_slice(data);
+        }
+    }
+    Ok(Reply {
+        status: head.status,
+        media_type,
+        body: bytes,
+    })
+}

@@ -1,0 +1,144 @@
+//! Serve shows what the sidecar knows: to people, to Prometheus, to an orchestrator's probes.
+//!
+//! It is read-only. It reads the newest [`View`] and the live entries, and it never makes record wait:
+//! a view is a shared snapshot, and a listener that is too slow is told to read again.
+//!
+//! | route | what |
+//! |---|---|
+//! | `/` | a status page; works without scripts |
+//! | `/livez` | 200 while this process answers at all |
+//! | `/healthz` | the same under its older name |
+//! | `/readyz` | 200 when every check passes, else 503; `?verbose` tells each check as JSON |
+//! | `/metrics` | metrics, as OpenMetrics or as plain text, by the `Accept` header |
+//! | `/api/v1/hosts` | the hosts in short |
+//! | `/api/v1/hosts/{id}/status` | one host with its pools |
+//! | `/api/v1/hosts/{id}/samples` | what was read, oldest first; `?since=MOMENT_NS`, `?limit=` |
+//! | `/api/v1/hosts/{id}/decisions` | the ledger in memory, oldest first; `?since=ID`, `?limit=`, `?pool=`, `?action=` |
+//! | `/api/v1/events` | each new entry as a server-sent event; resumes after `Last-Event-ID` or `?since=ID` |
+//!
+//! Every route takes GET and HEAD only and passes the [`guard`] first. Errors are `application/problem+json`.
+//! Connections are accepted by our own loop with its own limits, see [`accept`].
+
+pub mod accept;
+pub mod error;
+mod events;
+pub mod guard;
+mod health;
+mod history;
+mod metrics;
+mod page;
+mod patience;
+mod routes;
+
+use crate::serve::accept::Limits;
+use crate::serve::guard::Guard;
+use crate::view::{Stored, View};
+use axum::Router;
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, broadcast, watch};
+use trimtab_core::moment::{Moment, Span};
+
+/// How many event streams may be open.
+const STREAMS_MAX: usize = 64;
+
+/// Renders the metrics in the OpenMetrics text format.
+pub type RenderMetrics = Arc<dyn Fn() -> Result<String, fmt::Error> + Send + Sync>;
+
+/// Tells the time by the boot-time clock.
+pub type Now = Arc<dyn Fn() -> Moment + Send + Sync>;
+
+/// What serve needs from the others.
+#[derive(Clone)]
+pub struct Deps {
+    /// The newest view.
+    pub view: watch::Receiver<Arc<View>>,
+    /// Where new entries are announced.
+    pub entries: broadcast::Sender<Arc<Stored>>,
+    /// Renders the metrics.
+    pub metrics: RenderMetrics,
+    /// Tells the time.
+    pub now: Now,
+    /// A host whose last tick is older than this makes the sidecar not ready.
+    pub stale_after: Span,
+    /// Further names under which this server may be asked, each as it stands in `Host`, port included where there is one.
+    pub names: Vec<String>,
+}
+
+impl fmt::Debug for Deps {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Deps")
+            .field("stale_after", &self.stale_after)
+            .field("names", &self.names)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What the handlers share.
+#[derive(Clone)]
+struct Shared {
+    deps: Arc<Deps>,
+    streams: Arc<Semaphore>,
+    closing: watch::Receiver<bool>,
+}
+
+impl Shared {
+    fn view(&self) -> Arc<View> {
+        Arc::clone(&self.deps.view.borrow())
+    }
+}
+
+/// Listens on a loopback address, and says which port it got.
+///
+/// # Errors
+/// The address is not a loopback address, or it cannot be bound.
+pub async fn bind(addr: SocketAddr) -> io::Result<(TcpListener, SocketAddr)> {
+    if !addr.ip().is_loopback() {
+        let text = format!("{addr} is not a loopback address, and this page is not for others");
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+    }
+    let listener = TcpListener::bind(addr).await?;
+    let addr = listener.local_addr()?;
+    Ok((listener, addr))
+}
+
+/// Serves every route until `shutdown` ends, then lets open requests finish for a moment.
+///
+/// # Errors
+/// The listener's own address cannot be read.
+pub async fn run(
+    listener: TcpListener,
+    deps: Deps,
+    shutdown: impl Future<Output = ()>,
+) -> io::Result<()> {
+    let guard = Guard::new(listener.local_addr()?, &deps.names);
+    let (close, closing) = watch::channel(false);
+    let router = guard.protect(routes::all(deps, closing));
+    accept::run(listener, router, Limits::default(), close, shutdown).await;
+    Ok(())
+}
+
+/// Serves `/livez`, `/healthz`, `/readyz` and `/metrics` alone, for a listener that an orchestrator can reach. It may be asked
+/// under any IP address, for a page that was tricked into asking here would send a name.
+pub async fn run_health(listener: TcpListener, deps: Deps, shutdown: impl Future<Output = ()>) {
+    let guard = Guard::any_address(&deps.names);
+    let (close, closing) = watch::channel(false);
+    let router = guard.protect(routes::health_only(deps, closing));
+    accept::run(listener, router, Limits::default(), close, shutdown).await;
+}
+
+/// The routes behind their guard, as [`run`] serves them, for tests and for a caller with its own transport.
+pub fn router(deps: Deps, addr: SocketAddr, closing: watch::Receiver<bool>) -> Router {
+    Guard::new(addr, &deps.names).protect(routes::all(deps, closing))
+}
+
+/// Returns once the end is asked for, or once nobody is left to ask for it.
+async fn closed(mut closing: watch::Receiver<bool>) {
+    drop(closing.wait_for(|closing| *closing).await);
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,189 @@
+//! The sidecar's own API, which only reads: health, metrics, and what it saw and decided.
+
+use super::call::{Answer, Call, Draft, text};
+use trimtab_protocol::problem::ProblemKind;
+use trimtab_protocol::problem::ProblemKind::{Forbidden, Internal, Malformed, Method, Unknown};
+use trimtab_protocol::view::{Decisions, Entry, HostStatus, Hosts, Readiness, Samples};
+use utoipa::openapi::path::HttpMethod;
+use utoipa::openapi::schema::Type;
+use utoipa::openapi::{InfoBuilder, LicenseBuilder, OpenApi, OpenApiBuilder};
+
+const DESCRIPTION: &str = "What the sidecar shows of itself and of the hosts that it tunes. Every call here reads and changes \
+    nothing. It listens on loopback unless it is told otherwise.";
+
+const HOST: (&str, Type, &str) = ("id", Type::String, "What the configuration calls the host.");
+
+/// What any call but those of health may answer.
+const ANY: [ProblemKind; 3] = [Forbidden, Method, Internal];
+
+pub(super) fn document() -> OpenApi {
+    let mut draft = Draft::default();
+    health(&mut draft);
+    pages(&mut draft);
+    hosts(&mut draft);
+    OpenApiBuilder::new()
+        .info(
+            InfoBuilder::new()
+                .title("Trimtab sidecar API")
+                .version("1")
+                .description(Some(DESCRIPTION))
+                .license(Some(
+                    LicenseBuilder::new().name("MIT OR Apache-2.0").build(),
+                ))
+                .build(),
+        )
+        .paths(draft.paths)
+        .components(Some(draft.components))
+        .build()
+}
+
+fn get<'a>(path: &'a str, id: &'a str, summary: &'a str, answers: Vec<(u16, Answer)>) -> Call<'a> {
+    Call {
+        method: HttpMethod::Get,
+        path,
+        id,
+        summary,
+        description: "",
+        parameters: &[],
+        body: None,
+        answers,
+        problems: &[],
+        security: &[],
+    }
+}
+
+fn health(draft: &mut Draft) {
+    for (path, id, summary) in [
+        ("/livez", "getLiveness", "Whether the process answers"),
+        ("/healthz", "getHealth", "The same under its older name"),
+    ] {
+        let alive = vec![(200, text("text/plain", "It lives."))];
+        draft.add(Call {
+            description: "Says nothing about the hosts: a sidecar whose host is gone is alive.",
+            ..get(path, id, summary, alive)
+        });
+    }
+    let ready = vec![
+        (200, draft.json::<Readiness>("Every check passed.")),
+        (
+            503,
+            draft.json::<Readiness>("A check failed; its words say what to do."),
+        ),
+    ];
+    let verbose = (
+        "verbose",
+        Type::Boolean,
+        "Tells each check as JSON; without it the checks that failed come as text.",
+    );
+    draft.add(Call {
+        description: "Each check with what was found and what to do about it.",
+        parameters: &[verbose],
+        ..get(
+            "/readyz",
+            "getReadiness",
+            "Whether it can do its work",
+            ready,
+        )
+    });
+}
+
+fn pages(draft: &mut Draft) {
+    let page = vec![(200, text("text/html", "The page."))];
+    draft.add(Call {
+        description: "One page without anything from elsewhere.",
+        problems: &ANY,
+        ..get("/", "getPage", "How things stand, for people", page)
+    });
+    let media = "application/openmetrics-text";
+    let metrics = vec![(
+        200,
+        text(
+            media,
+            "Metrics in base units, one label set a host and pool.",
+        ),
+    )];
+    draft.add(Call {
+        description: "In the OpenMetrics text format, or as plain text by the `Accept` header.",
+        ..get("/metrics", "getMetrics", "Metrics", metrics)
+    });
+    let said = "One event an entry of the ledger: `data` is an Entry and `id` its id. The event `resync` says that entries \
+                are missing, and that status and decisions are to be read again.";
+    let events = vec![(200, text("text/event-stream", said))];
+    draft.schema::<Entry>();
+    draft.add(Call {
+        description: "Goes on after `Last-Event-ID`, or after `since`, as far as entries are still kept.",
+        parameters: &[
+            ("Last-Event-ID", Type::String, "The id of the last entry that was seen."),
+            ("since", Type::String, "The same, for a client that cannot set the header."),
+        ],
+        problems: &[&ANY[..], &[Malformed]].concat(),
+        ..get("/api/v1/events", "getEvents", "Entries as they are made", events)
+    });
+}
+
+fn hosts(draft: &mut Draft) {
+    let list = vec![(200, draft.json::<Hosts>("The hosts."))];
+    draft.add(Call {
+        problems: &ANY,
+        ..get("/api/v1/hosts", "getHosts", "All hosts", list)
+    });
+    let status = vec![(200, draft.json::<HostStatus>("The host as it now stands."))];
+    draft.add(Call {
+        parameters: &[HOST],
+        problems: &[&ANY[..], &[Unknown]].concat(),
+        ..get(
+            "/api/v1/hosts/{id}/status",
+            "getStatus",
+            "How a host stands",
+            status,
+        )
+    });
+    let of_list = [&ANY[..], &[Malformed, Unknown]].concat();
+    let limit = (
+        "limit",
+        Type::Integer,
+        "How many at most: the first after `since`, and without it the last.",
+    );
+    let samples = vec![(
+        200,
+        draft.json::<Samples>("The samples that are kept, newest last."),
+    )];
+    draft.add(Call {
+        parameters: &[
+            HOST,
+            ("since", Type::Integer, "Only those after this `moment_ns`."),
+            limit.clone(),
+        ],
+        problems: &of_list,
+        ..get(
+            "/api/v1/hosts/{id}/samples",
+            "getSamples",
+            "What was read of a host",
+            samples,
+        )
+    });
+    let decisions = vec![(
+        200,
+        draft.json::<Decisions>("The entries that are kept, newest last."),
+    )];
+    draft.add(Call {
+        parameters: &[
+            HOST,
+            (
+                "since",
+                Type::String,
+                "Only those after the entry of this id.",
+            ),
+            limit,
+            ("pool", Type::String, "Only those about this pool."),
+            ("action", Type::String, "Only those with this action."),
+        ],
+        problems: &of_list,
+        ..get(
+            "/api/v1/hosts/{id}/decisions",
+            "getDecisions",
+            "What was decided, and why",
+            decisions,
+        )
+    });
+}
