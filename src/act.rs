@@ -46,7 +46,9 @@ impl Act {
     }
 
     async fn carry_out(&mut self, orders: Orders) {
-        let Some(instance) = orders.instance else { return };
+        let Some(instance) = orders.instance else {
+            return;
+        };
         match orders.lease {
             LeaseWish::Take => self.lease(&instance, None).await,
             LeaseWish::Renew(epoch) => self.lease(&instance, Some(epoch)).await,
@@ -85,19 +87,25 @@ impl Act {
             action,
             epoch,
             generation,
-            set: if let Step::Try(plan) = step { plan.set().clone() } else { Default::default() },
+            set: if let Step::Try(plan) = step {
+                plan.set().clone()
+            } else {
+                Default::default()
+            },
         };
         let durable = self.record_intent(instance, &pool, intent).await;
         // A broken ledger stops new changes. It never stops a rollback or a confirmation: both only end what is begun.
         if !durable && action == Action::Try {
             warn!(%pool, "the ledger is broken, so no change is made");
-            self.finish(instance, (action, pool, generation), Answer::NotSent, 0).await;
+            self.finish(instance, (action, pool, generation), Answer::NotSent, 0)
+                .await;
             return;
         }
         let before = self.clock.now();
         let answer = heard(self.send(instance, step).await);
         let took_us = self.clock.now().since(before).as_ns() / 1_000;
-        self.finish(instance, (action, pool, generation), answer, took_us).await;
+        self.finish(instance, (action, pool, generation), answer, took_us)
+            .await;
     }
 
     async fn send(&mut self, instance: &InstanceId, step: &Step) -> ClientAnswer<ChangeReceipt> {
@@ -124,32 +132,64 @@ impl Act {
     ) {
         match &answer {
             Answer::Done { .. } => info!(%pool, %generation, ?action, "the host did as asked"),
-            Answer::Refused { problem } => info!(%pool, %generation, ?action, %problem, "the host refused"),
-            Answer::Lost { absence } => warn!(%pool, %generation, ?action, ?absence, "no answer from the host"),
+            Answer::Refused { problem } => {
+                info!(%pool, %generation, ?action, %problem, "the host refused")
+            }
+            Answer::Lost { absence } => {
+                warn!(%pool, %generation, ?action, ?absence, "no answer from the host")
+            }
             Answer::NotSent => {}
         }
         let reason = match &answer {
             Answer::Done { .. } => None,
-            Answer::Refused { problem } => {
-                Some(Reason::Refused { problem: problem.kind, detail: problem.detail.clone() })
-            }
+            Answer::Refused { problem } => Some(Reason::Refused {
+                problem: problem.kind,
+                detail: problem.detail.clone(),
+            }),
             Answer::Lost { absence } => Some(Reason::AnswerLost { absence: *absence }),
             Answer::NotSent => Some(Reason::NotSent),
         };
         let about = self.about(instance, &pool);
-        let outcome = OutcomeRecord { action, generation, reason, took_us };
+        let outcome = OutcomeRecord {
+            action,
+            generation,
+            reason,
+            took_us,
+        };
         // Record ends after act, so a closed channel means that the sidecar is falling apart already.
-        if self.records.send(Recorded::Outcome { about, outcome }).await.is_err() {
+        if self
+            .records
+            .send(Recorded::Outcome { about, outcome })
+            .await
+            .is_err()
+        {
             warn!("an outcome could not be recorded");
         }
-        self.hand_on(Receipt::Change { action, pool, generation, answer });
+        self.hand_on(Receipt::Change {
+            action,
+            pool,
+            generation,
+            answer,
+        });
     }
 
     /// Writes an intent down and waits until it is durable; whether it is.
-    async fn record_intent(&self, instance: &InstanceId, pool: &PoolName, intent: IntentRecord) -> bool {
+    async fn record_intent(
+        &self,
+        instance: &InstanceId,
+        pool: &PoolName,
+        intent: IntentRecord,
+    ) -> bool {
         let (done, durable) = oneshot::channel();
         let about = self.about(instance, pool);
-        let sent = self.records.send(Recorded::Intent { about, intent, done }).await;
+        let sent = self
+            .records
+            .send(Recorded::Intent {
+                about,
+                intent,
+                done,
+            })
+            .await;
         sent.is_ok() && matches!(durable.await, Ok(Ok(())))
     }
 
@@ -193,5 +233,9 @@ fn change_request(instance: &InstanceId, plan: &Plan) -> ChangeRequest {
 }
 
 fn end_request(instance: &InstanceId, trial: &TrialId) -> EndTrialRequest {
-    EndTrialRequest { instance: instance.clone(), epoch: trial.epoch, pool: trial.pool.clone() }
+    EndTrialRequest {
+        instance: instance.clone(),
+        epoch: trial.epoch,
+        pool: trial.pool.clone(),
+    }
 }

@@ -41,10 +41,15 @@ impl Decide {
         let mut last: Option<Moment> = None;
         while let Some(mut observation) = observations.recv().await {
             observation.receipts.append(&mut unsent);
-            let (lag, dropped) = lateness(last.replace(observation.at), observation.at, self.interval);
+            let (lag, dropped) =
+                lateness(last.replace(observation.at), observation.at, self.interval);
             let decision = self.controller.handle_observation(observation);
             unsent = self.order(decision.orders.clone());
-            let tick = Recorded::Tick(Box::new(Tick { decision, lag, dropped }));
+            let tick = Recorded::Tick(Box::new(Tick {
+                decision,
+                lag,
+                dropped,
+            }));
             if self.records.send(tick).await.is_err() {
                 warn!("a decision could not be recorded");
             }
@@ -64,13 +69,27 @@ impl Decide {
     }
 
     async fn end(mut self) {
-        let decision = self.controller.shut_down(self.clock.now(), self.clock.wall_ms());
+        let decision = self
+            .controller
+            .shut_down(self.clock.now(), self.clock.wall_ms());
         let orders = decision.orders.clone();
-        if tokio::time::timeout(LAST_ORDERS_WAIT, self.orders.send(orders)).await.is_err() {
+        if tokio::time::timeout(LAST_ORDERS_WAIT, self.orders.send(orders))
+            .await
+            .is_err()
+        {
             warn!("act is busy; the host will undo open trials by itself");
         }
-        let tick = Tick { decision, lag: Span::default(), dropped: 0 };
-        if self.records.send(Recorded::Tick(Box::new(tick))).await.is_err() {
+        let tick = Tick {
+            decision,
+            lag: Span::default(),
+            dropped: 0,
+        };
+        if self
+            .records
+            .send(Recorded::Tick(Box::new(tick)))
+            .await
+            .is_err()
+        {
             warn!("the last decision could not be recorded");
         }
     }
@@ -82,12 +101,19 @@ fn not_sent(step: &Step) -> Receipt {
         Step::Confirm(trial) | Step::RollBack(trial) => trial.generation,
     };
     let action: Action = step.action();
-    Receipt::Change { action, pool: step.pool().clone(), generation, answer: Answer::NotSent }
+    Receipt::Change {
+        action,
+        pool: step.pool().clone(),
+        generation,
+        answer: Answer::NotSent,
+    }
 }
 
 /// How much later than one interval after the last tick this one came, and how many whole ticks were left out.
 fn lateness(last: Option<Moment>, now: Moment, interval: Span) -> (Span, u64) {
-    let Some(last) = last else { return (Span::default(), 0) };
+    let Some(last) = last else {
+        return (Span::default(), 0);
+    };
     let late = now.since(last).as_ns().saturating_sub(interval.as_ns());
     let dropped = late / interval.as_ns().max(1);
     (Span::from_ns(late % interval.as_ns().max(1)), dropped)
@@ -102,8 +128,17 @@ mod tests {
         let interval = Span::from_secs(1);
         let at = |ms: u64| Moment::default().after(Span::from_ms(ms));
         assert_eq!(lateness(None, at(9), interval), (Span::default(), 0));
-        assert_eq!(lateness(Some(at(0)), at(1_000), interval), (Span::default(), 0));
-        assert_eq!(lateness(Some(at(0)), at(1_050), interval), (Span::from_ms(50), 0));
-        assert_eq!(lateness(Some(at(0)), at(3_050), interval), (Span::from_ms(50), 2));
+        assert_eq!(
+            lateness(Some(at(0)), at(1_000), interval),
+            (Span::default(), 0)
+        );
+        assert_eq!(
+            lateness(Some(at(0)), at(1_050), interval),
+            (Span::from_ms(50), 0)
+        );
+        assert_eq!(
+            lateness(Some(at(0)), at(3_050), interval),
+            (Span::from_ms(50), 2)
+        );
     }
 }

@@ -8,13 +8,17 @@
 //!    +---------------- the host <------------+      the only circle, and it is outside the program
 //! ```
 //!
-//! Each stage is a module that imports no other stage; `app` alone knows them all. What passes between them is defined in
-//! `trimtab-core`, or, where it needs channels, in `message` and `view`.
+//! Each stage is a module that imports no other stage; [`app`] alone knows them all. What passes between them is defined in
+//! `trimtab-core`, or, where it needs channels, in [`message`] and [`view`].
 
+pub mod act;
+pub mod app;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod decide;
 pub mod host_client;
+pub mod message;
 pub mod record;
 pub mod sense;
 pub mod serve;

@@ -14,79 +14,22 @@ mod store;
 pub mod text;
 mod thin;
 
+use crate::message::{About, Recorded, Tick};
 use crate::record::journal::Journal;
 use crate::record::metrics::Metrics;
 use crate::record::store::Store;
 use crate::record::thin::Thin;
 use crate::view::{Sort, Stored, View};
 use std::sync::Arc;
-use thiserror::Error;
-use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio::sync::{broadcast, mpsc, watch};
 use trimtab_core::decision::Decision;
-use trimtab_core::moment::{Moment, Span};
 use trimtab_protocol::change::ChangeStatus;
 use trimtab_protocol::decision::{Action, Reason};
-use trimtab_protocol::name::{HostId, InstanceId, PoolName};
-use trimtab_protocol::view::{
-    ChangeCounts, Entry, EntryBody, EntryId, IntentRecord, OutcomeRecord,
-};
+use trimtab_protocol::name::HostId;
+use trimtab_protocol::view::{ChangeCounts, Entry, EntryBody, EntryId, OutcomeRecord};
 
 /// How many entries a slow listener may fall behind before it is told to read the history instead.
 const LISTENER_LAG_MAX: usize = 256;
-
-/// What record takes.
-#[derive(Debug)]
-pub enum Recorded {
-    /// What was decided at one tick of one host, with the sample that it stands on in the decision's status.
-    Tick(Box<Tick>),
-    /// What is about to be sent to the host.
-    Intent {
-        /// When, and about what.
-        about: About,
-        /// What will be asked.
-        intent: IntentRecord,
-        /// Answered once the intent is durable, or refused.
-        done: oneshot::Sender<Result<(), NotDurable>>,
-    },
-    /// What came of it.
-    Outcome {
-        /// When, and about what.
-        about: About,
-        /// What came of it.
-        outcome: OutcomeRecord,
-    },
-}
-
-/// One tick of one host.
-#[derive(Debug)]
-pub struct Tick {
-    /// What was decided.
-    pub decision: Decision,
-    /// How much later than planned the tick began.
-    pub lag: Span,
-    /// How many ticks were left out since the one before.
-    pub dropped: u64,
-}
-
-/// When an intent or an outcome came about, and what it is about.
-#[derive(Clone, Debug)]
-pub struct About {
-    /// The host.
-    pub host: HostId,
-    /// The run of the host, once it is known.
-    pub instance: Option<InstanceId>,
-    /// The pool.
-    pub pool: Option<PoolName>,
-    /// By the boot-time clock.
-    pub at: Moment,
-    /// The same for people, in milliseconds since 1970.
-    pub at_ms: u64,
-}
-
-/// The ledger did not take an intent, so it must not be sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error("the ledger could not take the intent")]
-pub struct NotDurable;
 
 /// How much history is kept in memory, for each host.
 #[derive(Clone, Copy, Debug)]

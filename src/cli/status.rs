@@ -75,7 +75,7 @@ impl StatusArgs {
                 let hosts: Hosts = self.get("/api/v1/hosts").await?;
                 let first = hosts.hosts.into_iter().next();
                 let first = first.ok_or_else(|| StatusError::NoHost(self.url.clone()))?;
-                first.as_str().to_owned()
+                first.host.as_str().to_owned()
             }
         };
         // What a sidecar calls its host goes back into a path only if it needs no escaping there.
@@ -304,7 +304,10 @@ mod tests {
         Router::new()
             .route(
                 "/api/v1/hosts",
-                get(async || json!({"hosts": ["shop"]}).to_string()),
+                get(async || {
+                    json!({"hosts": [{"host": "shop", "mode": "act", "summary": "", "pools": []}]})
+                        .to_string()
+                }),
             )
             .route(
                 "/api/v1/hosts/shop/status",
@@ -363,7 +366,12 @@ mod tests {
         for (router, told) in [
             (hosts("<html>"), "is not this version's sidecar"),
             (hosts("{\"hosts\": []}"), "has no host yet"),
-            (hosts("{\"hosts\": [\"../x\"]}"), "it calls its host `../x`"),
+            (
+                hosts(
+                    r#"{"hosts": [{"host": "../x", "mode": "act", "summary": "", "pools": []}]}"#,
+                ),
+                "it calls its host `../x`",
+            ),
             (missing, "answered 404 Not Found: no such page\\u001b[2J"),
         ] {
             let (exit, out, err) = shown(&sidecar(router).await).await;

@@ -204,7 +204,9 @@ impl<'a> Desk<'a> {
         if findings.len() > FINDINGS_MAX {
             let more = findings.len() - FINDINGS_MAX;
             findings.truncate(FINDINGS_MAX);
-            findings.push(Finding::new(format!("and at least {more} more in the same file")));
+            findings.push(Finding::new(format!(
+                "and at least {more} more in the same file"
+            )));
         }
         findings
     }

@@ -3,7 +3,7 @@
 //! A write may take seconds on a bad day. So record only queues, and a thread appends and syncs. When the queue is full or the
 //! disk refuses, decisions are lost on disk and counted, and intents are refused at once; nobody waits.
 
-use crate::record::NotDurable;
+use crate::message::NotDurable;
 use crate::record::ledger::Ledger;
 use crate::view::{JournalHealth, Stored};
 use std::sync::Arc;

@@ -1,17 +1,22 @@
 //! Record from its inbox to what others read of it, over ledgers that fail on purpose.
 
 use super::*;
+use crate::message::NotDurable;
 use crate::record::ledger::{Ledger, Skipped};
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Mutex;
 use std::sync::mpsc as blocking;
+use tokio::sync::oneshot;
 use tokio::sync::watch::Receiver;
 use trimtab_core::decision::Orders;
+use trimtab_core::moment::{Moment, Span};
 use trimtab_protocol::change::Phase;
 use trimtab_protocol::decision::{Evidence, Level, Mode, Regime};
 use trimtab_protocol::name::{Epoch, Generation};
+use trimtab_protocol::name::{InstanceId, PoolName};
 use trimtab_protocol::problem::ProblemKind;
+use trimtab_protocol::view::IntentRecord;
 use trimtab_protocol::view::{DecisionRecord, HostStatus, PoolSample, PoolStatus, Sample};
 
 pub(in crate::record) fn about(pool: &str) -> About {

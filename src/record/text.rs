@@ -123,13 +123,16 @@ pub fn because(reason: &Reason) -> String {
         Reason::Starved { queued, lost_per_s } => starved(*queued, *lost_per_s),
         Reason::LookBelow { queued, lost_per_s } => look_below(*queued, *lost_per_s),
         Reason::CpuFull { cpu_share } => cpu_full(*cpu_share),
-        Reason::TimeoutFollows { p999_ms, completed } => timeout_follows(*p999_ms, *completed),
         Reason::Paid { verdict } => format!("it paid, as {}", found(verdict)),
         Reason::DidNotPay { verdict } => format!("it did not pay, as {}", found(verdict)),
         Reason::EvidenceLost { absence } => evidence_lost(*absence),
         Reason::ShuttingDown => "the sidecar ends and leaves no trial behind".to_owned(),
         Reason::TrialEnded { status } => trial_ended(*status).to_owned(),
         Reason::Refused { problem, detail } => refused(*problem, detail),
+        Reason::NotSent => {
+            "it was not sent, because the ledger could not take the intent or act was busy"
+                .to_owned()
+        }
         Reason::AnswerLost { absence } => answer_lost(*absence),
     }
 }
@@ -227,10 +230,6 @@ fn cpu_full(cpu_share: f64) -> String {
         "the CPU quota is {} used, and fewer workers stand less in each other's way",
         percent(cpu_share)
     )
-}
-
-fn timeout_follows(p999_ms: u64, completed: u64) -> String {
-    format!("999 of 1,000 successes take at most {p999_ms} ms, read from {completed} of them")
 }
 
 fn evidence_lost(why: Absence) -> String {
@@ -537,16 +536,13 @@ mod tests {
                 lost_per_s: 2.25,
             },
             Reason::CpuFull { cpu_share: 0.993 },
-            Reason::TimeoutFollows {
-                p999_ms: 840,
-                completed: 12_345,
-            },
             Reason::EvidenceLost { absence },
             Reason::ShuttingDown,
             Reason::Refused {
                 problem: ProblemKind::TooSoon,
                 detail: "12 changes\nin 60 s".to_owned(),
             },
+            Reason::NotSent,
             Reason::AnswerLost { absence },
         ];
         let ends = [

@@ -5,7 +5,7 @@
 //! least once a minute. Ids count every entry, so a gap in the numbers on disk is the count of those left out. In memory
 //! every entry stands.
 
-use crate::record::About;
+use crate::message::About;
 use std::collections::BTreeMap;
 use std::mem::Discriminant;
 use trimtab_core::moment::{Moment, Span};

@@ -36,13 +36,13 @@ pub fn kind(reason: &Reason) -> &'static str {
         Reason::Starved { .. } => "starved",
         Reason::LookBelow { .. } => "look_below",
         Reason::CpuFull { .. } => "cpu_full",
-        Reason::TimeoutFollows { .. } => "timeout_follows",
         Reason::Paid { .. } => "paid",
         Reason::DidNotPay { .. } => "did_not_pay",
         Reason::EvidenceLost { .. } => "evidence_lost",
         Reason::ShuttingDown => "shutting_down",
         Reason::TrialEnded { .. } => "trial_ended",
         Reason::Refused { .. } => "refused",
+        Reason::NotSent => "not_sent",
         Reason::AnswerLost { .. } => "answer_lost",
     }
 }

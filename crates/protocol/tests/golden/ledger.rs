@@ -9,6 +9,7 @@ use trimtab_protocol::decision::{
 };
 use trimtab_protocol::name::{Epoch, Generation, HostId, KnobName, PoolName};
 use trimtab_protocol::problem::ProblemKind;
+use trimtab_protocol::view::HostBrief;
 use trimtab_protocol::view::{
     ChangeCounts, Check, DecisionRecord, Decisions, Entry, EntryBody, EntryId, HostStatus, Hosts,
     IntentRecord, KnobStatus, OutcomeRecord, PoolSample, PoolStatus, Readiness, Sample, Samples,
@@ -324,7 +325,22 @@ pub(super) fn decisions() -> Decisions {
 
 pub(super) fn hosts() -> Hosts {
     Hosts {
-        hosts: vec![host(), "mail".into()],
+        hosts: vec![
+            HostBrief {
+                host: host(),
+                mode: Mode::Act,
+                absent: None,
+                summary: "All pools have what they need.".into(),
+                pools: vec!["api".into(), "web".into()],
+            },
+            HostBrief {
+                host: "mail".into(),
+                mode: Mode::Advise,
+                absent: Some(Absence::Unreachable),
+                summary: "Nothing listens on its socket.".into(),
+                pools: Vec::new(),
+            },
+        ],
     }
 }
 

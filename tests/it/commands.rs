@@ -1,0 +1,49 @@
+//! The command line.
+
+use crate::support::{SLOW, Service, Sidecar, run, trimtab};
+
+#[test]
+fn a_profile_with_five_errors_is_refused_with_all_five() {
+    let directory = tempfile::tempdir().unwrap();
+    let profile = directory.path().join("web.toml");
+    let text = "[workers]\nstart = 10\nmin = 100\nmax = 10\n\n[queue_limit]\nstart = \"many\"\nmin = 1\nmax = 10\n\n\
+                [timeout]\nstart = \"30\"\nmin = \"1s\"\nmax = \"60s\"\n\n[changes]\nper_windw = 3\n\nslo = -1\n";
+    std::fs::write(&profile, text).unwrap();
+    let (code, out, err) = run(trimtab().arg("check").arg(&profile));
+    assert_eq!(code, 78, "{out}{err}");
+    let places = (1..=40)
+        .filter(|line| err.contains(&format!("web.toml:{line}:")))
+        .count();
+    assert!(places >= 5, "{err}");
+    assert!(err.contains("per_window"), "{err}");
+}
+
+#[test]
+fn wrong_usage_and_wrong_configuration_have_codes_of_their_own() {
+    let (code, _, err) = run(trimtab().args(["run", "--mode", "dance"]));
+    assert_eq!(code, 64, "{err}");
+    let (code, _, err) = run(trimtab().arg("run"));
+    assert_eq!(code, 78, "{err}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn status_shows_a_running_sidecar() {
+    let service = Service::start(SLOW);
+    let sidecar = Sidecar::start(&service, "sidecar").await;
+    sidecar
+        .until_status("the pool", |status| status.pools.contains_key("web"))
+        .await;
+    let url = format!("http://{}", sidecar.address);
+    let asked =
+        tokio::task::spawn_blocking(move || run(trimtab().args(["status", "--url", &url]))).await;
+    let (code, out, err) = asked.unwrap();
+    assert_eq!(code, 0, "{err}");
+    assert!(out.contains("web") && out.contains("shop"), "{out}");
+}
+
+#[test]
+fn status_without_a_sidecar_says_so() {
+    let (code, _, err) = run(trimtab().args(["status", "--url", "http://127.0.0.1:1"]));
+    assert_eq!(code, 1);
+    assert!(err.contains("127.0.0.1:1"), "{err}");
+}
