@@ -20,12 +20,6 @@ pub fn thread_cpu_ns() -> Option<u64> {
     read(libc::CLOCK_THREAD_CPUTIME_ID)
 }
 
-/// Nanoseconds of CPU time that all threads of this process have used, or nothing where the kernel does not count them.
-#[must_use]
-pub fn process_cpu_ns() -> Option<u64> {
-    read(libc::CLOCK_PROCESS_CPUTIME_ID)
-}
-
 /// Reads one clock, or nothing when the kernel does not know it.
 pub(crate) fn read(clock: libc::clockid_t) -> Option<u64> {
     let mut time = MaybeUninit::<libc::timespec>::uninit();
