@@ -19,6 +19,9 @@ const PROFILES: [(&str, &str); 3] = [
     ("background", include_str!("profiles/background.toml")),
 ];
 
+/// With the demo among the targets cargo takes the dependencies as they were built for it, instead of building them again.
+const BUILD: [&str; 5] = ["build", "--bin", "trimtab", "--example", "demo"];
+
 /// The goal that a pool's profile states.
 pub(crate) fn slo(pool: &str) -> anyhow::Result<Duration> {
     let (_, text) = PROFILES
@@ -48,9 +51,10 @@ pub(crate) async fn binary() -> anyhow::Result<PathBuf> {
     }
     if let Some(cargo) = std::env::var_os("CARGO") {
         let mut command = Command::new(cargo);
-        command
-            .args(["build", "--bin", "trimtab"])
-            .kill_on_drop(true);
+        command.args(BUILD).kill_on_drop(true);
+        if let Some(root) = std::env::var_os("CARGO_MANIFEST_DIR") {
+            command.current_dir(root);
+        }
         if directory.ends_with("release") {
             command.arg("--release");
         }
