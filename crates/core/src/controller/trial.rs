@@ -60,6 +60,17 @@ pub(super) struct Trial {
     blind_ticks: u32,
 }
 
+/// What else is seen while a trial is measured.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sight {
+    /// Whether work waits for workers in this pool.
+    pub(super) starved: bool,
+    /// Whether it does in another.
+    pub(super) contended: bool,
+    /// The goal, in milliseconds.
+    pub(super) slo_ms: Option<u64>,
+}
+
 /// What the host's answers and state say of a trial.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Fate {
@@ -199,8 +210,7 @@ impl Trial {
         now: Moment,
         pool: &PoolState,
         delta: Result<&PoolDelta, Absence>,
-        starved: bool,
-        slo_ms: Option<u64>,
+        sight: Sight,
     ) -> (Action, Reason) {
         if let Stage::Ending { action, reason } = &self.stage {
             return (*action, reason.clone());
@@ -223,16 +233,27 @@ impl Trial {
             }
             Stage::Measuring | Stage::Ending { .. } => {
                 self.window.add(delta.clone(), Span::from_secs(120));
-                self.judge(starved, slo_ms)
+                self.judge(sight)
             }
         }
     }
 
-    fn judge(&mut self, starved: bool, slo_ms: Option<u64>) -> (Action, Reason) {
+    fn judge(&mut self, sight: Sight) -> (Action, Reason) {
+        let Sight {
+            starved,
+            contended,
+            slo_ms,
+        } = sight;
         let Some(figures) = self.window.figures(self.to, slo_ms) else {
             return (Action::Hold, Reason::Settling);
         };
-        let last = figures.seconds >= self.measure_seconds(&figures);
+        // Nothing waits here any more and something does elsewhere: the host's one trial is of more use there.
+        let needed = if contended && !starved {
+            MEASURE_SECONDS.0
+        } else {
+            self.measure_seconds(&figures)
+        };
+        let last = figures.seconds >= needed;
         let before = Side {
             figures: &self.before_figures,
             window: &self.before,

@@ -126,6 +126,46 @@ fn several_pools_take_turns_with_one_trial_at_a_time() {
 }
 
 #[test]
+fn a_burst_of_one_tick_begins_no_trial() {
+    let mut model = Model::new(Mode::Act, &[("web", QUIET, 10)]);
+    model.run(20);
+    for _ in 0..10 {
+        set_load(&mut model, "web", 400.0);
+        model.run(1);
+        set_load(&mut model, "web", 2.0);
+        model.run(4);
+    }
+    assert_eq!(actions(&model, Action::Try), 0);
+}
+
+#[test]
+fn a_trial_that_cannot_be_told_gives_way_to_a_pool_that_waits() {
+    let slow = Plant {
+        service_s: 0.5,
+        arrivals_per_s: 22.0,
+        ..ROOMY
+    };
+    let mut model = Model::new(Mode::Act, &[("batch", slow, 10), ("web", ROOMY, 10)]);
+    set_load(&mut model, "web", 10.0);
+    for _ in 0..60 {
+        model.run(1);
+        if model.pools["batch"].state.trial.is_some() {
+            break;
+        }
+    }
+    assert!(model.pools["batch"].state.trial.is_some());
+    set_load(&mut model, "batch", 5.0);
+    set_load(&mut model, "web", 500.0);
+    model.run(12);
+    assert!(model.workers("web") > 10, "{}", model.workers("web"));
+}
+
+fn set_load(model: &mut Model, pool: &str, arrivals_per_s: f64) {
+    let pool = model.pools.get_mut(pool).unwrap();
+    pool.plant.arrivals_per_s = arrivals_per_s;
+}
+
+#[test]
 fn advise_says_what_it_would_do_and_changes_nothing() {
     let mut model = Model::new(Mode::Advise, &[("web", ROOMY, 4)]);
     model.run(30);
