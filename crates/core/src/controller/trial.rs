@@ -316,3 +316,109 @@ fn refused(problem: &Problem) -> Reason {
         detail: problem.detail.clone(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::guard::{Context, review};
+    use crate::policy::Proposal;
+    use crate::signal::{HostSignals, Recent};
+    use crate::testing::{pool, profile};
+    use trimtab_protocol::decision::{Level, Verdict};
+
+    /// A second with twenty completions, whatever the size.
+    fn second() -> PoolDelta {
+        let (earlier, mut later) = (pool(8), pool(8));
+        later.counters.arrived = Some(20);
+        later.counters.completed = Some(20);
+        later.counters.busy_us = Some(4_000_000);
+        PoolDelta::between(&earlier, &later, Span::from_secs(1)).unwrap()
+    }
+
+    fn trial() -> Trial {
+        let (name, quiet, signals) = (
+            PoolName::from("web"),
+            Recent::default(),
+            HostSignals::default(),
+        );
+        let (pool, profile) = (pool(8), profile());
+        let context = Context {
+            now: Moment::default(),
+            name: &name,
+            pool: &pool,
+            profile: &profile,
+            level: Level::Maximum,
+            load: 1.0,
+            signals: &signals,
+            trials: &quiet,
+            changes: &quiet,
+            probing: None,
+        };
+        let expectation = Expectation {
+            goodput_per_s: 40.0,
+            least_gain_per_s: 1.0,
+        };
+        let proposal = Proposal {
+            workers: 16,
+            direction: Direction::Up,
+            reason: Reason::Ample,
+            expectation: expectation.clone(),
+        };
+        let permitted = review(&proposal, &context).unwrap();
+        let mut before = Window::default();
+        (0..10).for_each(|_| before.add(second(), Span::from_secs(10)));
+        let figures = before.figures(8, None).unwrap();
+        let mut trial = Trial::new(
+            &permitted,
+            (Epoch(1), Generation(1)),
+            (Direction::Up, expectation),
+            (8, before, figures),
+        );
+        trial.stage = Stage::Measuring;
+        trial
+    }
+
+    fn action_after(seconds: u64, starved: bool, contended: bool) -> Action {
+        let mut trial = trial();
+        let sight = Sight {
+            starved,
+            contended,
+            slo_ms: None,
+        };
+        let mut action = Action::Hold;
+        for second_of in 1..=seconds {
+            let now = Moment::default().after(Span::from_secs(second_of));
+            action = trial.advance(now, &pool(16), Ok(&second()), sight).0;
+        }
+        action
+    }
+
+    #[test]
+    fn a_trial_that_cannot_be_told_gives_way_to_a_pool_that_waits() {
+        assert_eq!(action_after(4, false, true), Action::RollBack);
+        assert_eq!(action_after(4, false, false), Action::Hold);
+        assert_eq!(action_after(4, true, true), Action::Hold);
+        assert_eq!(action_after(20, false, false), Action::RollBack);
+    }
+
+    #[test]
+    fn a_trial_that_made_no_difference_says_so() {
+        let mut trial = trial();
+        let sight = Sight {
+            starved: true,
+            contended: false,
+            slo_ms: None,
+        };
+        let mut found = (Action::Hold, Reason::Ample);
+        for _ in 0..20 {
+            found = trial.advance(Moment::default(), &pool(16), Ok(&second()), sight);
+        }
+        let same = Reason::DidNotPay {
+            verdict: Verdict::NoDifference {
+                gain_per_s: 0.0,
+                error_per_s: (20.0_f64 / 10.0 + 20.0 / 20.0).sqrt(),
+            },
+        };
+        assert_eq!(found, (Action::RollBack, same));
+    }
+}

@@ -138,28 +138,6 @@ fn a_burst_of_one_tick_begins_no_trial() {
     assert_eq!(actions(&model, Action::Try), 0);
 }
 
-#[test]
-fn a_trial_that_cannot_be_told_gives_way_to_a_pool_that_waits() {
-    let slow = Plant {
-        service_s: 0.5,
-        arrivals_per_s: 22.0,
-        ..ROOMY
-    };
-    let mut model = Model::new(Mode::Act, &[("batch", slow, 10), ("web", ROOMY, 10)]);
-    set_load(&mut model, "web", 10.0);
-    for _ in 0..60 {
-        model.run(1);
-        if model.pools["batch"].state.trial.is_some() {
-            break;
-        }
-    }
-    assert!(model.pools["batch"].state.trial.is_some());
-    set_load(&mut model, "batch", 5.0);
-    set_load(&mut model, "web", 500.0);
-    model.run(12);
-    assert!(model.workers("web") > 10, "{}", model.workers("web"));
-}
-
 fn set_load(model: &mut Model, pool: &str, arrivals_per_s: f64) {
     let pool = model.pools.get_mut(pool).unwrap();
     pool.plant.arrivals_per_s = arrivals_per_s;
