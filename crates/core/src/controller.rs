@@ -4,20 +4,20 @@
 //! orders that follow. It reads no clock, and of what became of its orders it learns only from the next observation.
 
 mod aftermath;
+mod lease;
 mod report;
 mod trial;
 mod tuner;
 
 use crate::decision::{Decision, LeaseWish, Orders, Step};
 use crate::moment::{Moment, Span};
-use crate::observation::{Answer, Observation, Receipt};
+use crate::observation::Observation;
 use crate::profile::{Profile, Settings};
 use crate::signal::HostSignals;
 use crate::window::PoolDelta;
 use std::collections::BTreeMap;
 use trimtab_protocol::decision::{Absence, Action, Evidence, Level, Mode, Reason, Regime};
 use trimtab_protocol::name::{Epoch, Generation, InstanceId, KnobName, PoolName};
-use trimtab_protocol::problem::ProblemKind;
 use trimtab_protocol::state::{HostState, PoolKind, PoolState, feature};
 use trimtab_protocol::view::DecisionRecord;
 
@@ -449,39 +449,6 @@ impl Controller {
             tunable(state).filter_map(|(name, pool)| Some((name, before.pools.get(name)?, pool)));
         both.map(|(name, was, is)| (name.clone(), PoolDelta::between(was, is, span)))
             .collect()
-    }
-
-    fn hear_lease(&mut self, receipts: &[Receipt]) {
-        for receipt in receipts {
-            if let Receipt::Lease { answer } = receipt {
-                match answer {
-                    Answer::Done { value } => self.lease = Some(value.epoch),
-                    Answer::Refused { .. } => self.lease = None,
-                    // Whether it was renewed is not known; using a lapsed epoch is refused by the host.
-                    Answer::Lost { .. } | Answer::NotSent => {}
-                }
-            }
-            if let Receipt::Change {
-                answer: Answer::Refused { problem },
-                ..
-            } = receipt
-                && problem.kind == ProblemKind::Leased
-            {
-                self.lease = None;
-            }
-        }
-    }
-
-    fn lease_wish(&self, state: &HostState) -> LeaseWish {
-        let offered = state.offers(feature::LEASE) && !state.control_disabled;
-        if self.settings.mode != Mode::Act || !offered {
-            return LeaseWish::Leave;
-        }
-        match (&state.lease, self.lease) {
-            (Some(lease), _) if lease.holder != self.settings.holder => LeaseWish::Leave,
-            (Some(_), Some(epoch)) if epoch == state.epoch => LeaseWish::Renew(epoch),
-            _ => LeaseWish::Take,
-        }
     }
 }
 
