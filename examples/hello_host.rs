@@ -5,8 +5,9 @@
 use axum::{Router, routing::get};
 use std::sync::Arc;
 use std::time::Duration;
-use trimtab_host::{host::Host, layer::PoolLayer, pool::Pool};
-use trimtab_protocol::state::PoolKind;
+use trimtab_host::host::Host;
+use trimtab_host::layer::PoolLayer;
+use trimtab_host::pool::{Pool, PoolKind};
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
