@@ -94,6 +94,11 @@ pub fn because(reason: &Reason) -> String {
             holder,
             expires_in_ms,
         } => standby(holder, *expires_in_ms),
+        Reason::Watching { seconds, needed_s } => format!(
+            "work waits, but for {} s so far, and {} s are watched before anything is tried",
+            figure(*seconds),
+            figure(*needed_s)
+        ),
         Reason::LeasePending => "the lease is asked for and not granted yet".to_owned(),
         Reason::Frozen => "an operator froze the host".to_owned(),
         Reason::NotOffered => {
@@ -484,6 +489,10 @@ mod tests {
             Reason::Standby {
                 holder: "other\u{1b}[31m".to_owned(),
                 expires_in_ms: 4_200,
+            },
+            Reason::Watching {
+                seconds: 0.25,
+                needed_s: 1.0,
             },
             Reason::LeasePending,
             Reason::Frozen,

@@ -17,6 +17,7 @@ pub fn kind(reason: &Reason) -> &'static str {
         Reason::ModeObserves => "mode_observes",
         Reason::Standby { .. } => "standby",
         Reason::LeasePending => "lease_pending",
+        Reason::Watching { .. } => "watching",
         Reason::Frozen => "frozen",
         Reason::NotOffered => "not_offered",
         Reason::Pinned { .. } => "pinned",

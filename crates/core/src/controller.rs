@@ -183,7 +183,7 @@ impl Controller {
         let warm = self.warm_ticks >= WARM_UP_TICKS;
         let mut round = Round::default();
         let mut tuners = std::mem::take(&mut self.tuners);
-        let mut waiting = Vec::new();
+        let mut ticks = Vec::new();
         let generation = self.generation.max(state.generation).next();
         let mut begun = false;
         for (name, pool) in tunable(state) {
@@ -207,7 +207,17 @@ impl Controller {
             };
             let tuner = tuners.entry(name.clone()).or_default();
             tuner.observe(&tick);
-            match tuner.decide_trial(&tick) {
+            ticks.push(tick);
+        }
+        let mut waiting = Vec::new();
+        for tick in ticks {
+            let contended = tuners
+                .iter()
+                .any(|(name, tuner)| name != tick.name && tuner.is_waiting());
+            let Some(tuner) = tuners.get_mut(tick.name) else {
+                continue;
+            };
+            match tuner.decide_trial(&tick, contended) {
                 Some(choice) => round.add(tuner, &choice, &tick),
                 None => waiting.push(tick),
             }

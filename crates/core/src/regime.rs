@@ -33,6 +33,8 @@ const THROUGHPUT_WEIGHT: f64 = 0.2;
 pub struct RegimeWatch {
     throughput: Option<f64>,
     dry_since: Option<Moment>,
+    starved_since: Option<Moment>,
+    starved_for: Span,
     cpu_full_ticks: u32,
 }
 
@@ -63,6 +65,12 @@ impl RegimeWatch {
         let dry = now.since(self.dry_since?);
         let missed = self.throughput? * dry.as_secs_f64();
         (missed > MISSED_COMPLETIONS).then_some(dry)
+    }
+
+    /// For how long work has been waiting for workers without a pause.
+    #[must_use]
+    pub fn starved_for(&self) -> Span {
+        self.starved_for
     }
 
     /// Takes in one tick and names the regime.
@@ -101,6 +109,12 @@ impl RegimeWatch {
         } else {
             0
         };
+        // Counted from the end of the first tick in which work waited, so that one such tick alone counts for nothing.
+        self.starved_since =
+            is_starved(seen.delta, seen.workers).then(|| self.starved_since.unwrap_or(now));
+        self.starved_for = self
+            .starved_since
+            .map_or_else(Span::default, |since| now.since(since));
         if seen.delta.completed > 0 || seen.delta.busy() < 0.5 {
             self.dry_since = None;
             let throughput = fraction(seen.delta.completed) / seconds;

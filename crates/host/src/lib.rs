@@ -1,4 +1,4 @@
-//! What a service embeds so that its pools, queues and timeouts can be resized while it runs.
+#![doc = include_str!("../README.md")]
 
 mod control;
 mod counters;

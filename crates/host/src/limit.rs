@@ -295,3 +295,25 @@ impl Queue {
         Some(waiter)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::waiter::Standing;
+    use super::*;
+
+    #[test]
+    fn an_arrival_does_not_overtake_between_a_permit_coming_back_and_its_handing_over() {
+        let limit = Limit::new(1, 10, 11);
+        assert!(matches!(limit.arrive(1), Answer::Admitted(_)));
+        let Answer::Waits(first) = limit.arrive(2) else {
+            panic!("the permit is taken");
+        };
+        // As far as another thread has come within `put_back`.
+        limit.gate.0.fetch_sub(1, Ordering::AcqRel);
+        let Answer::Waits(second) = limit.arrive(3) else {
+            panic!("it overtook");
+        };
+        assert!(matches!(first.standing(), Standing::Admitted(_)));
+        assert_eq!(second.standing(), Standing::Waiting);
+    }
+}

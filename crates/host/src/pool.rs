@@ -43,7 +43,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 use thiserror::Error;
 use trimtab_protocol::name::PoolName;
-use trimtab_protocol::state::PoolKind;
+pub use trimtab_protocol::state::PoolKind;
 use trimtab_sys::clock::boot_ns;
 
 pub use admission::Enter;

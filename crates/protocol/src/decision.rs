@@ -347,6 +347,13 @@ pub enum Reason {
         needed: u64,
     },
     // Waiting.
+    /// Work waits, but only for a moment so far: that may be a burst.
+    Watching {
+        /// For how many seconds it has.
+        seconds: f64,
+        /// For how many it must before anything is tried.
+        needed_s: f64,
+    },
     /// A change is on its way or still taking effect.
     Settling,
     /// The trial's window is not full yet.

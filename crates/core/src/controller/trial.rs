@@ -60,6 +60,17 @@ pub(super) struct Trial {
     blind_ticks: u32,
 }
 
+/// What else is seen while a trial is measured.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sight {
+    /// Whether work waits for workers in this pool.
+    pub(super) starved: bool,
+    /// Whether it does in another.
+    pub(super) contended: bool,
+    /// The goal, in milliseconds.
+    pub(super) slo_ms: Option<u64>,
+}
+
 /// What the host's answers and state say of a trial.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Fate {
@@ -199,8 +210,7 @@ impl Trial {
         now: Moment,
         pool: &PoolState,
         delta: Result<&PoolDelta, Absence>,
-        starved: bool,
-        slo_ms: Option<u64>,
+        sight: Sight,
     ) -> (Action, Reason) {
         if let Stage::Ending { action, reason } = &self.stage {
             return (*action, reason.clone());
@@ -223,16 +233,27 @@ impl Trial {
             }
             Stage::Measuring | Stage::Ending { .. } => {
                 self.window.add(delta.clone(), Span::from_secs(120));
-                self.judge(starved, slo_ms)
+                self.judge(sight)
             }
         }
     }
 
-    fn judge(&mut self, starved: bool, slo_ms: Option<u64>) -> (Action, Reason) {
+    fn judge(&mut self, sight: Sight) -> (Action, Reason) {
+        let Sight {
+            starved,
+            contended,
+            slo_ms,
+        } = sight;
         let Some(figures) = self.window.figures(self.to, slo_ms) else {
             return (Action::Hold, Reason::Settling);
         };
-        let last = figures.seconds >= self.measure_seconds(&figures);
+        // Nothing waits here any more and something does elsewhere: the host's one trial is of more use there.
+        let needed = if contended && !starved {
+            MEASURE_SECONDS.0
+        } else {
+            self.measure_seconds(&figures)
+        };
+        let last = figures.seconds >= needed;
         let before = Side {
             figures: &self.before_figures,
             window: &self.before,
@@ -293,5 +314,111 @@ fn refused(problem: &Problem) -> Reason {
     Reason::Refused {
         problem: problem.kind,
         detail: problem.detail.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::guard::{Context, review};
+    use crate::policy::Proposal;
+    use crate::signal::{HostSignals, Recent};
+    use crate::testing::{pool, profile};
+    use trimtab_protocol::decision::{Level, Verdict};
+
+    /// A second with twenty completions, whatever the size.
+    fn second() -> PoolDelta {
+        let (earlier, mut later) = (pool(8), pool(8));
+        later.counters.arrived = Some(20);
+        later.counters.completed = Some(20);
+        later.counters.busy_us = Some(4_000_000);
+        PoolDelta::between(&earlier, &later, Span::from_secs(1)).unwrap()
+    }
+
+    fn trial() -> Trial {
+        let (name, quiet, signals) = (
+            PoolName::from("web"),
+            Recent::default(),
+            HostSignals::default(),
+        );
+        let (pool, profile) = (pool(8), profile());
+        let context = Context {
+            now: Moment::default(),
+            name: &name,
+            pool: &pool,
+            profile: &profile,
+            level: Level::Maximum,
+            load: 1.0,
+            signals: &signals,
+            trials: &quiet,
+            changes: &quiet,
+            probing: None,
+        };
+        let expectation = Expectation {
+            goodput_per_s: 40.0,
+            least_gain_per_s: 1.0,
+        };
+        let proposal = Proposal {
+            workers: 16,
+            direction: Direction::Up,
+            reason: Reason::Ample,
+            expectation: expectation.clone(),
+        };
+        let permitted = review(&proposal, &context).unwrap();
+        let mut before = Window::default();
+        (0..10).for_each(|_| before.add(second(), Span::from_secs(10)));
+        let figures = before.figures(8, None).unwrap();
+        let mut trial = Trial::new(
+            &permitted,
+            (Epoch(1), Generation(1)),
+            (Direction::Up, expectation),
+            (8, before, figures),
+        );
+        trial.stage = Stage::Measuring;
+        trial
+    }
+
+    fn action_after(seconds: u64, starved: bool, contended: bool) -> Action {
+        let mut trial = trial();
+        let sight = Sight {
+            starved,
+            contended,
+            slo_ms: None,
+        };
+        let mut action = Action::Hold;
+        for second_of in 1..=seconds {
+            let now = Moment::default().after(Span::from_secs(second_of));
+            action = trial.advance(now, &pool(16), Ok(&second()), sight).0;
+        }
+        action
+    }
+
+    #[test]
+    fn a_trial_that_cannot_be_told_gives_way_to_a_pool_that_waits() {
+        assert_eq!(action_after(4, false, true), Action::RollBack);
+        assert_eq!(action_after(4, false, false), Action::Hold);
+        assert_eq!(action_after(4, true, true), Action::Hold);
+        assert_eq!(action_after(20, false, false), Action::RollBack);
+    }
+
+    #[test]
+    fn a_trial_that_made_no_difference_says_so() {
+        let mut trial = trial();
+        let sight = Sight {
+            starved: true,
+            contended: false,
+            slo_ms: None,
+        };
+        let mut found = (Action::Hold, Reason::Ample);
+        for _ in 0..20 {
+            found = trial.advance(Moment::default(), &pool(16), Ok(&second()), sight);
+        }
+        let same = Reason::DidNotPay {
+            verdict: Verdict::NoDifference {
+                gain_per_s: 0.0,
+                error_per_s: (20.0_f64 / 10.0 + 20.0 / 20.0).sqrt(),
+            },
+        };
+        assert_eq!(found, (Action::RollBack, same));
     }
 }

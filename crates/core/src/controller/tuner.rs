@@ -1,6 +1,6 @@
 //! One pool over time: its windows, its memory of past trials, and the trial that may be open.
 
-use super::trial::{Fate, Stage, Trial, workers};
+use super::trial::{Fate, Sight, Stage, Trial, workers};
 use crate::decision::{Step, TrialId};
 use crate::guard::{self, Context, Permitted};
 use crate::moment::{Moment, Span};
@@ -22,8 +22,9 @@ use trimtab_protocol::view::{ChangeCounts, DecisionRecord};
 /// How much of the past at one size is kept to compare with: long enough for 30 completions of a slow pool, short enough
 /// to be about the present load.
 const WINDOW: Span = Span::from_secs(10);
-/// The window must hold at least this much before something is tried on it.
-const WINDOW_MIN: Span = Span::from_ms(1_000);
+/// Work must have been waiting for this long before something is tried: a trial takes seconds and is the only one that the
+/// host has at a time, which is too much for a burst.
+const STARVED_MIN: Span = Span::from_ms(1_000);
 /// How long the values of someone else are left alone.
 const YIELD: Span = Span::from_secs(60);
 /// How long nothing is asked after a refusal; it doubles each time up to [`REFUSED_MAX`].
@@ -121,6 +122,11 @@ impl Tuner {
             .as_ref()
             .map(|slo| slo.value)
             .or_else(timeout)
+    }
+
+    /// Whether work has been waiting for workers for long enough to do something about it.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.watch.starved_for() >= STARVED_MIN
     }
 
     /// Whether a trial is open, as far as is known.
@@ -243,7 +249,8 @@ impl Tuner {
     }
 
     /// Decides about an open trial, which comes before anything else; nothing when none is open.
-    pub(super) fn decide_trial(&mut self, tick: &PoolTick<'_>) -> Option<Choice> {
+    /// `contended` says that another pool waits for workers meanwhile.
+    pub(super) fn decide_trial(&mut self, tick: &PoolTick<'_>, contended: bool) -> Option<Choice> {
         let regime = self.regime;
         let stuck_for = self.watch.stuck_for(tick.now);
         let slo_ms = Self::slo_ms(tick.pool, tick.profile);
@@ -272,8 +279,11 @@ impl Tuner {
                 tick.now,
                 tick.pool,
                 tick.delta.map_err(|(_, absence)| absence),
-                starved,
-                slo_ms,
+                Sight {
+                    starved,
+                    contended,
+                    slo_ms,
+                },
             ),
         };
         Some(trial_choice(tick.name, trial, action, reason))
@@ -343,8 +353,10 @@ impl Tuner {
             profile: tick.profile,
         };
         let proposal = propose(&situation, &self.memory).map_err(hold)?;
-        if self.window.span() < WINDOW_MIN {
-            return Err(hold(Reason::Settling));
+        let seen = self.window.span().min(self.watch.starved_for());
+        if seen < STARVED_MIN {
+            let (seconds, needed_s) = (seen.as_secs_f64(), STARVED_MIN.as_secs_f64());
+            return Err(hold(Reason::Watching { seconds, needed_s }));
         }
         let context = Context {
             now: tick.now,

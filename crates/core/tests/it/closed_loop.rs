@@ -126,6 +126,24 @@ fn several_pools_take_turns_with_one_trial_at_a_time() {
 }
 
 #[test]
+fn a_burst_of_one_tick_begins_no_trial() {
+    let mut model = Model::new(Mode::Act, &[("web", QUIET, 10)]);
+    model.run(20);
+    for _ in 0..10 {
+        set_load(&mut model, "web", 400.0);
+        model.run(1);
+        set_load(&mut model, "web", 2.0);
+        model.run(4);
+    }
+    assert_eq!(actions(&model, Action::Try), 0);
+}
+
+fn set_load(model: &mut Model, pool: &str, arrivals_per_s: f64) {
+    let pool = model.pools.get_mut(pool).unwrap();
+    pool.plant.arrivals_per_s = arrivals_per_s;
+}
+
+#[test]
 fn advise_says_what_it_would_do_and_changes_nothing() {
     let mut model = Model::new(Mode::Advise, &[("web", ROOMY, 4)]);
     model.run(30);

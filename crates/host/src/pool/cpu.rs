@@ -2,7 +2,7 @@
 //!
 //! Reading a thread's CPU clock is a system call, too dear for every poll of a short piece of work. So each thread measures
 //! one poll in N and counts it N times. N follows the thread's pace: a thread with few long polls measures every one, and a busy
-//! thread measures about a thousand a second. The gap between two samples is drawn at random, so that work which
+//! thread measures some hundred a second. The gap between two samples is drawn at random, so that work which
 //! repeats in step with it is neither always nor never seen.
 
 use std::cell::Cell;
@@ -37,7 +37,7 @@ struct Sampler {
 
 const EVERY_MAX: u32 = 256;
 /// Samples closer together than this are too many; further apart than eight times this, too few.
-const GAP_NS: u64 = 1_000_000;
+const GAP_NS: u64 = 4_000_000;
 
 impl Sampler {
     const fn new() -> Self {

@@ -199,6 +199,10 @@ fn reasons_to_hold() -> Vec<Reason> {
             expires_in_ms: 4_000,
         },
         Reason::LeasePending,
+        Reason::Watching {
+            seconds: 0.25,
+            needed_s: 1.0,
+        },
         Reason::Frozen,
         Reason::NotOffered,
         Reason::Pinned {
