@@ -1,14 +1,20 @@
 //! A service made tunable: run it, then `trimtab run --socket /tmp/hello/control.sock`, or ask it yourself:
 //! `curl --unix-socket /tmp/hello/control.sock http://localhost/trimtab/v1/state`
+//! Its arguments, if any: the directory for the sockets, and the address to serve at.
 
 use axum::{Router, routing::get};
 use std::sync::Arc;
 use std::time::Duration;
-use trimtab_host::{host::Host, layer::PoolLayer, pool::Pool};
-use trimtab_protocol::state::PoolKind;
+use trimtab_host::host::Host;
+use trimtab_host::layer::PoolLayer;
+use trimtab_host::pool::{Pool, PoolKind};
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
+    let mut given = std::env::args().skip(1);
+    let mut or = |usual: &str| given.next().unwrap_or_else(|| usual.to_owned());
+    let (directory, address) = (or("/tmp/hello"), or("127.0.0.1:8080"));
+
     // A pool says how much may run at a time, how much may wait, and for how long. Each knob has the value that the service
     // starts with, and bounds that nobody can leave, whatever a sidecar asks for.
     let pool = Pool::builder("web")
@@ -22,7 +28,7 @@ async fn main() -> anyhow::Result<()> {
     // Nothing changes until somebody asks for it, and what a lost sidecar has not confirmed is undone.
     let _control = Host::builder("hello")
         .version(env!("CARGO_PKG_VERSION"))
-        .socket_dir("/tmp/hello")
+        .socket_dir(directory)
         .part(Arc::new(pool.clone()))
         .start()?;
 
@@ -31,7 +37,7 @@ async fn main() -> anyhow::Result<()> {
     let app = Router::new()
         .route("/", get(hello))
         .layer(PoolLayer::new(pool));
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:8080").await?;
+    let listener = tokio::net::TcpListener::bind(address).await?;
     axum::serve(listener, app).await?;
     Ok(())
 }

@@ -6,7 +6,7 @@
 
 use crate::clock::Clock;
 use crate::host_client::{Answer as ClientAnswer, HostClient};
-use crate::message::{About, Recorded};
+use crate::message::{About, NotDurable, Recorded};
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 use tracing::{debug, info, warn};
@@ -93,10 +93,11 @@ impl Act {
                 Default::default()
             },
         };
-        let durable = self.record_intent(instance, &pool, intent).await;
-        // A broken ledger stops new changes. It never stops a rollback or a confirmation: both only end what is begun.
-        if !durable && action == Action::Try {
-            warn!(%pool, "the ledger is broken, so no change is made");
+        // A change waits until its intent is durable, and a ledger that cannot take it stops the change. A rollback and a
+        // confirmation only end what is begun, so they are written down but wait for no disk.
+        let written = self.record_intent(instance, &pool, intent).await;
+        if action == Action::Try && !self.is_durable(written).await {
+            warn!(%pool, "the ledger did not take the intent, so no change is made");
             self.finish(instance, (action, pool, generation), Answer::NotSent, 0)
                 .await;
             return;
@@ -173,24 +174,31 @@ impl Act {
         });
     }
 
-    /// Writes an intent down and waits until it is durable; whether it is.
+    /// Hands an intent to record, which answers once it is durable.
     async fn record_intent(
         &self,
         instance: &InstanceId,
         pool: &PoolName,
         intent: IntentRecord,
-    ) -> bool {
-        let (done, durable) = oneshot::channel();
+    ) -> oneshot::Receiver<Result<(), NotDurable>> {
+        let (done, written) = oneshot::channel();
         let about = self.about(instance, pool);
-        let sent = self
-            .records
-            .send(Recorded::Intent {
-                about,
-                intent,
-                done,
-            })
-            .await;
-        sent.is_ok() && matches!(durable.await, Ok(Ok(())))
+        let intent = Recorded::Intent {
+            about,
+            intent,
+            done,
+        };
+        if self.records.send(intent).await.is_err() {
+            warn!("an intent could not be recorded");
+        }
+        written
+    }
+
+    /// Whether an intent is durable, as far as is known within the time that a call to the host may take: a disk that hangs
+    /// must not hold up what else is to be sent.
+    async fn is_durable(&self, written: oneshot::Receiver<Result<(), NotDurable>>) -> bool {
+        let answer = tokio::time::timeout(self.client.deadline(), written).await;
+        matches!(answer, Ok(Ok(Ok(()))))
     }
 
     fn about(&self, instance: &InstanceId, pool: &PoolName) -> About {

@@ -119,10 +119,11 @@ impl HostClient {
 
     /// Reads the whole state.
     pub async fn state(&mut self) -> Answer<HostState> {
-        match self.send(Method::GET, path::STATE, Bytes::new()).await {
+        let answer = match self.send(Method::GET, path::STATE, Bytes::new()).await {
             Ok(reply) => read_state(&reply),
             Err(absence) => Answer::Lost(absence),
-        }
+        };
+        self.judge(answer)
     }
 
     /// Takes or renews the lease.
@@ -132,20 +133,19 @@ impl HostClient {
 
     /// Gives the lease back.
     pub async fn release(&mut self, request: &LeaseRelease) -> Answer<()> {
-        match self
-            .send(Method::DELETE, path::LEASE, encode(request))
-            .await
-        {
+        let sent = self.send(Method::DELETE, path::LEASE, encode(request));
+        let answer = match sent.await {
             Ok(reply) if reply.status.is_success() => Answer::Done(()),
             Ok(reply) => read_failure(&reply),
             Err(absence) => Answer::Lost(absence),
-        }
+        };
+        self.judge(answer)
     }
 
     /// Begins a trial.
     pub async fn change(&mut self, request: &ChangeRequest) -> Answer<ChangeReceipt> {
         let answer = self.ask(Method::POST, path::CHANGES, request).await;
-        about(answer, request.generation, &request.pool)
+        self.judge(about(answer, request.generation, &request.pool))
     }
 
     /// Keeps a trial's values.
@@ -174,7 +174,7 @@ impl HostClient {
     ) -> Answer<ChangeReceipt> {
         let path = format!("{}/{generation}/{verb}", path::CHANGES);
         let answer = self.ask(Method::POST, &path, request).await;
-        about(answer, generation, &request.pool)
+        self.judge(about(answer, generation, &request.pool))
     }
 
     async fn ask<T: DeserializeOwned>(
@@ -183,10 +183,20 @@ impl HostClient {
         path: &str,
         request: &impl Serialize,
     ) -> Answer<T> {
-        match self.send(method, path, encode(request)).await {
+        let answer = match self.send(method, path, encode(request)).await {
             Ok(reply) => read(&reply),
             Err(absence) => Answer::Lost(absence),
+        };
+        self.judge(answer)
+    }
+
+    /// Ends the connection after an answer that no host gives: whoever keeps it open would keep us from the host that takes
+    /// its place on the socket.
+    fn judge<T>(&mut self, answer: Answer<T>) -> Answer<T> {
+        if matches!(answer, Answer::Lost(_)) {
+            self.link = None;
         }
+        answer
     }
 
     /// One call with its total deadline. A call that fails or is dropped midway takes its connection with it, so that a late

@@ -146,6 +146,27 @@ async fn an_answer_that_closes_the_connection_is_read_to_its_end() {
 }
 
 #[tokio::test]
+async fn whoever_talks_garbage_and_hangs_on_is_left_for_a_host() {
+    let host = Host::new();
+    let mut client = host.client(LONG);
+    let (garbage, state) = (json("[]"), json(STATE));
+    let others = async {
+        let (mut first, _) = host.listener.accept().await.expect("a caller");
+        read_request(&mut first).await;
+        first.write_all(garbage.as_bytes()).await.expect("it waits");
+        host.answer(&state).await;
+        first
+    };
+    let calls = async {
+        assert_eq!(lost(client.state().await), Absence::Garbage);
+        assert!(matches!(client.state().await, Answer::Done(_)));
+    };
+    let ((), _still_open) = tokio::time::timeout(LONG, async { tokio::join!(calls, others) })
+        .await
+        .expect("the host is asked over a connection of its own");
+}
+
+#[tokio::test]
 async fn nobody_there_is_unreachable() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("host.sock");

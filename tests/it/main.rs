@@ -6,6 +6,8 @@
 )]
 
 mod commands;
+mod faults;
 mod lifecycle;
+mod pages;
 mod support;
 mod tuning;

@@ -12,14 +12,14 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::task::JoinHandle;
 use trimtab::host_client::{Answer, HostClient};
-use trimtab_host::host::{Host, HostHandle};
+use trimtab_host::host::{Host, HostBuilder, HostHandle};
 use trimtab_host::pool::Pool;
 use trimtab_protocol::name::KnobName;
 use trimtab_protocol::state::HostState;
 use trimtab_protocol::view::{Decisions, HostStatus};
 
 /// After this a test gives up; everything it waits for takes seconds.
-const HANG_GUARD: Duration = Duration::from_secs(90);
+pub(crate) const HANG_GUARD: Duration = Duration::from_secs(90);
 
 /// Waits until something is there.
 pub(crate) async fn until<T, F: Future<Output = Option<T>>>(
@@ -96,10 +96,16 @@ impl Service {
 
     /// Offers the control API.
     pub(crate) fn listen(&mut self) {
+        self.listen_as(|builder| builder);
+    }
+
+    /// Offers the control API in another way.
+    pub(crate) fn listen_as(&mut self, change: impl FnOnce(HostBuilder) -> HostBuilder) {
         let builder = Host::builder("shop")
             .version("1.0")
-            .socket_dir(self.directory.path());
-        self.host = Some(builder.part(Arc::new(self.pool.clone())).start().unwrap());
+            .socket_dir(self.directory.path())
+            .part(Arc::new(self.pool.clone()));
+        self.host = Some(change(builder).start().unwrap());
     }
 
     /// Ends the run and begins another, with a new pool under the same load.
@@ -113,7 +119,8 @@ impl Service {
         self.arrive(load);
     }
 
-    fn arrive(&mut self, load: Load) {
+    /// Lets work come.
+    pub(crate) fn arrive(&mut self, load: Load) {
         let pool = self.pool.clone();
         self.load = Some(tokio::spawn(async move {
             let mut arrivals = tokio::time::interval(load.every);
@@ -239,6 +246,12 @@ impl Sidecar {
         http(stream, "GET", path, &self.address, None).await
     }
 
+    /// Asks it with further headers.
+    pub(crate) async fn get_with(&self, path: &str, headers: &str) -> (u16, String) {
+        let stream = TcpStream::connect(&self.address).await.unwrap();
+        exchange(stream, &format!("GET {path}"), headers, "").await
+    }
+
     pub(crate) async fn json<T: DeserializeOwned>(&self, path: &str) -> T {
         let (status, body) = self.get(path).await;
         assert_eq!(status, 200, "{path}: {body}");
@@ -335,18 +348,28 @@ fn address_in(log: &Path) -> Option<String> {
 
 /// One request over a fresh connection, and the answer's status and body.
 pub(crate) async fn http<S: AsyncRead + AsyncWrite + Unpin>(
-    mut stream: S,
+    stream: S,
     method: &str,
     path: &str,
     host: &str,
     body: Option<&str>,
 ) -> (u16, String) {
     let body = body.unwrap_or_default();
-    let request = format!(
-        "{method} {path} HTTP/1.0\r\nHost: {host}\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: \
-         {}\r\n\r\n{body}",
+    let headers = format!(
+        "Host: {host}\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: {}\r\n",
         body.len()
     );
+    exchange(stream, &format!("{method} {path}"), &headers, body).await
+}
+
+/// The same with headers of one's own, each of which ends its line.
+pub(crate) async fn exchange<S: AsyncRead + AsyncWrite + Unpin>(
+    mut stream: S,
+    target: &str,
+    headers: &str,
+    body: &str,
+) -> (u16, String) {
+    let request = format!("{target} HTTP/1.0\r\n{headers}\r\n{body}");
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut answer = Vec::new();
     tokio::time::timeout(HANG_GUARD, stream.read_to_end(&mut answer))

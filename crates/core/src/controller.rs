@@ -3,20 +3,21 @@
 //! Each tick it takes in one [`Observation`] and returns one [`Decision`]: a record for every pool, with its reason, and the
 //! orders that follow. It reads no clock, and of what became of its orders it learns only from the next observation.
 
+mod aftermath;
+mod lease;
 mod report;
 mod trial;
 mod tuner;
 
 use crate::decision::{Decision, LeaseWish, Orders, Step};
 use crate::moment::{Moment, Span};
-use crate::observation::{Answer, Observation, Receipt};
+use crate::observation::Observation;
 use crate::profile::{Profile, Settings};
 use crate::signal::HostSignals;
 use crate::window::PoolDelta;
 use std::collections::BTreeMap;
 use trimtab_protocol::decision::{Absence, Action, Evidence, Level, Mode, Reason, Regime};
 use trimtab_protocol::name::{Epoch, Generation, InstanceId, KnobName, PoolName};
-use trimtab_protocol::problem::ProblemKind;
 use trimtab_protocol::state::{HostState, PoolKind, PoolState, feature};
 use trimtab_protocol::view::DecisionRecord;
 
@@ -40,6 +41,9 @@ pub struct Controller {
     generation: Generation,
     warm_ticks: u32,
 }
+
+/// What a pool did since the last observation, or which figure is missing for that, and why.
+type PoolReading = Result<PoolDelta, (&'static str, Absence)>;
 
 /// What is decided about all pools, before it becomes a [`Decision`].
 #[derive(Debug, Default)]
@@ -177,57 +181,31 @@ impl Controller {
         observation: &Observation,
         state: &HostState,
         signals: &HostSignals,
-        deltas: &BTreeMap<PoolName, Result<PoolDelta, (&'static str, Absence)>>,
+        deltas: &BTreeMap<PoolName, PoolReading>,
     ) -> Round {
-        self.tuners.retain(|name, _| state.pools.contains_key(name));
-        let warm = self.warm_ticks >= WARM_UP_TICKS;
-        let mut round = Round::default();
         let mut tuners = std::mem::take(&mut self.tuners);
-        let mut ticks = Vec::new();
-        let generation = self.generation.max(state.generation).next();
-        let mut begun = false;
-        for (name, pool) in tunable(state) {
-            let Some(profile) = self.profile_of(name, pool) else {
-                continue;
-            };
-            let delta = deltas
-                .get(name)
-                .map_or(Err(("at_ns", Absence::NotYet)), |delta| {
-                    delta.as_ref().map_err(|e| *e)
-                });
-            let tick = PoolTick {
-                now: observation.at,
-                name,
-                pool,
-                delta,
-                profile,
-                signals,
-                receipts: &observation.receipts,
-                warm,
-            };
-            let tuner = tuners.entry(name.clone()).or_default();
-            tuner.observe(&tick);
-            ticks.push(tick);
-        }
+        tuners.retain(|name, _| state.pools.contains_key(name));
+        let ticks = self.ticks(observation, state, signals, deltas);
+        observe_pools(&mut tuners, &ticks);
+        let mut round = Round::default();
         let mut waiting = Vec::new();
-        for tick in ticks {
+        for tick in &ticks {
             let contended = tuners
                 .iter()
                 .any(|(name, tuner)| name != tick.name && tuner.is_waiting());
             let Some(tuner) = tuners.get_mut(tick.name) else {
                 continue;
             };
-            match tuner.decide_trial(&tick, contended) {
-                Some(choice) => round.add(tuner, &choice, &tick),
+            match tuner.decide_trial(tick, contended) {
+                Some(choice) => round.add(tuner, &choice, tick),
                 None => waiting.push(tick),
             }
         }
-        let mut probing = tuners
-            .iter()
-            .find(|(_, tuner)| tuner.is_probing())
-            .map(|(name, _)| name.clone());
+        let mut probing = probing(&tuners);
+        let generation = self.generation.max(state.generation).next();
+        let mut begun = false;
         waiting.sort_by_key(|tick| tuners.get(tick.name).map(|tuner| tuner.last_probe));
-        for tick in &waiting {
+        for tick in waiting {
             let Some(tuner) = tuners.get_mut(tick.name) else {
                 continue;
             };
@@ -246,6 +224,34 @@ impl Controller {
         round.steps.sort_by_key(|step| matches!(step, Step::Try(_)));
         round.records.sort_by(|left, right| left.0.cmp(&right.0));
         round
+    }
+
+    fn ticks<'a>(
+        &'a self,
+        observation: &'a Observation,
+        state: &'a HostState,
+        signals: &'a HostSignals,
+        deltas: &'a BTreeMap<PoolName, PoolReading>,
+    ) -> Vec<PoolTick<'a>> {
+        let tick = |(name, pool)| {
+            let delta = match deltas.get(name) {
+                Some(Ok(delta)) => Ok(delta),
+                Some(Err(absence)) => Err(*absence),
+                None => Err(("at_ns", Absence::NotYet)),
+            };
+            Some(PoolTick {
+                now: observation.at,
+                name,
+                pool,
+                delta,
+                profile: self.profile_of(name, pool)?,
+                signals,
+                receipts: &observation.receipts,
+                interval: self.settings.interval,
+                warm: self.warm_ticks >= WARM_UP_TICKS,
+            })
+        };
+        tunable(state).filter_map(tick).collect()
     }
 
     fn decide_new(
@@ -287,7 +293,10 @@ impl Controller {
                 needed: WARM_UP_TICKS,
             });
         }
-        if state.control_disabled || !state.offers(feature::CHANGES) {
+        // Advice needs no more than the state.
+        let acts = self.settings.mode == Mode::Act;
+        let offered = state.offers(feature::CHANGES) && state.offers(feature::LEASE);
+        if acts && (state.control_disabled || !offered) {
             return Some(Reason::NotOffered);
         }
         if state.frozen {
@@ -398,13 +407,17 @@ impl Controller {
             .or_else(|| profiles.get("default"))
     }
 
-    /// Whether a state that was read cannot be used after all: the host's clock stood still.
+    /// Whether a state that was read cannot be used after all: the host's clock stood still or went back. One that stays so
+    /// is taken as it is after a while, and watched anew.
     fn unusable(&self, observation: &Observation) -> Option<Absence> {
-        let (is, was) = (
-            observation.state.fresh()?,
-            self.last.as_ref()?.state.fresh()?,
-        );
-        (is.instance == was.instance && is.at_ns <= was.at_ns).then_some(Absence::Impossible)
+        let last = self.last.as_ref()?;
+        let (is, was) = (observation.state.fresh()?, last.state.fresh()?);
+        let odd = is.instance == was.instance && is.at_ns <= was.at_ns;
+        (odd && observation.at.since(last.at) <= self.longest_gap()).then_some(Absence::Impossible)
+    }
+
+    fn longest_gap(&self) -> Span {
+        Span::from_ns(self.settings.interval.as_ns().saturating_mul(GAP_INTERVALS))
     }
 
     fn notice_instance(&mut self, state: &HostState) {
@@ -420,18 +433,14 @@ impl Controller {
 
     fn notice_gap(&mut self, observation: &Observation) {
         let Some(last) = &self.last else { return };
-        let longest = self.settings.interval.as_ns().saturating_mul(GAP_INTERVALS);
-        if observation.at.since(last.at) > Span::from_ns(longest) {
+        if observation.at.since(last.at) > self.longest_gap() {
             self.last = None;
             self.warm_ticks = 0;
             self.tuners.values_mut().for_each(Tuner::forget_window);
         }
     }
 
-    fn deltas(
-        &self,
-        state: &HostState,
-    ) -> BTreeMap<PoolName, Result<PoolDelta, (&'static str, Absence)>> {
+    fn deltas(&self, state: &HostState) -> BTreeMap<PoolName, PoolReading> {
         let Some(before) = self.last.as_ref().and_then(|last| last.state.fresh()) else {
             return BTreeMap::new();
         };
@@ -441,39 +450,6 @@ impl Controller {
         both.map(|(name, was, is)| (name.clone(), PoolDelta::between(was, is, span)))
             .collect()
     }
-
-    fn hear_lease(&mut self, receipts: &[Receipt]) {
-        for receipt in receipts {
-            if let Receipt::Lease { answer } = receipt {
-                match answer {
-                    Answer::Done { value } => self.lease = Some(value.epoch),
-                    Answer::Refused { .. } => self.lease = None,
-                    // Whether it was renewed is not known; using a lapsed epoch is refused by the host.
-                    Answer::Lost { .. } | Answer::NotSent => {}
-                }
-            }
-            if let Receipt::Change {
-                answer: Answer::Refused { problem },
-                ..
-            } = receipt
-                && problem.kind == ProblemKind::Leased
-            {
-                self.lease = None;
-            }
-        }
-    }
-
-    fn lease_wish(&self, state: &HostState) -> LeaseWish {
-        let offered = state.offers(feature::LEASE) && !state.control_disabled;
-        if self.settings.mode != Mode::Act || !offered {
-            return LeaseWish::Leave;
-        }
-        match (&state.lease, self.lease) {
-            (Some(lease), _) if lease.holder != self.settings.holder => LeaseWish::Leave,
-            (Some(_), Some(epoch)) if epoch == state.epoch => LeaseWish::Renew(epoch),
-            _ => LeaseWish::Take,
-        }
-    }
 }
 
 impl Round {
@@ -482,6 +458,26 @@ impl Round {
             .push((Some(tick.name.clone()), tuner.record(choice, tick)));
         self.steps.extend(choice.step.clone());
     }
+}
+
+/// Lets every pool take in its tick. When a trial has ended, what the other pools did meanwhile is about both.
+fn observe_pools(tuners: &mut BTreeMap<PoolName, Tuner>, ticks: &[PoolTick<'_>]) {
+    let before = probing(tuners);
+    for tick in ticks {
+        tuners.entry(tick.name.clone()).or_default().observe(tick);
+    }
+    if before.is_some() && probing(tuners) != before {
+        let others = tuners
+            .iter_mut()
+            .filter(|(name, _)| Some(*name) != before.as_ref());
+        others.for_each(|(_, tuner)| tuner.void_window());
+    }
+}
+
+/// The pool that has the host's one trial.
+fn probing(tuners: &BTreeMap<PoolName, Tuner>) -> Option<PoolName> {
+    let open = tuners.iter().find(|(_, tuner)| tuner.is_probing());
+    open.map(|(name, _)| name.clone())
 }
 
 /// The pools with workers; the pseudo-pool of the process has none.

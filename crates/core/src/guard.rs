@@ -22,6 +22,9 @@ pub const NEW_VALUES_PER_MINUTE: u32 = 6;
 /// A size that is predicted to use more than this share of the memory limit is never tried.
 pub const MEMORY_SHARE_MAX: f64 = 0.94;
 
+/// Below this share of the memory limit a small step is always allowed; above it there is no growth beyond the prediction.
+pub const MEMORY_SHARE_ROOM: f64 = 0.85;
+
 const MINUTE: Span = Span::from_ms(CHANGE_WINDOW_MS);
 
 /// What the guard looks at.
@@ -162,9 +165,10 @@ pub fn review(proposal: &Proposal, context: &Context<'_>) -> Result<Permitted, V
         }));
     }
     let bounds = Bounds::of(knob, context.profile);
-    let within_step = step_limit(proposal.workers, current, knob, context.level);
-    let bounded = within_step.clamp(bounds.min, bounds.max);
-    let affordable = memory(bounded, current, proposal.direction, context)?;
+    let bounded = proposal.workers.clamp(bounds.min, bounds.max);
+    // The step comes last: a value outside the bounds goes back in by steps as well.
+    let within_step = step_limit(bounded, current, knob, context.level);
+    let affordable = memory(within_step, current, proposal.direction, context)?;
     let workers = on_grid(affordable, current, knob);
     let (limit, bound) = match proposal.direction {
         Direction::Up => (&context.profile.workers.max, bounds.max),
@@ -268,7 +272,8 @@ fn step_limit(wanted: u64, current: u64, knob: &KnobState, level: Level) -> u64 
 }
 
 /// Shortens a growth to what the memory allows, all of the host's memory charged to this pool's workers: with one size seen
-/// nothing better is known, and it errs on the safe side.
+/// nothing better is known, and it errs on the safe side. That would pin a small pool of a large process for ever, so a small
+/// step is allowed while there is room: memory is watched during the trial, which ends when it comes near the limit.
 fn memory(
     wanted: u64,
     current: u64,
@@ -283,6 +288,10 @@ fn memory(
         return Ok(wanted);
     }
     let affordable = whole(libm::floor(fraction(current) * MEMORY_SHARE_MAX / share));
+    let small_step = current.saturating_add((current / 4).max(1));
+    if share < MEMORY_SHARE_ROOM && affordable < small_step {
+        return Ok(wanted.min(small_step));
+    }
     if affordable > current {
         return Ok(affordable);
     }
@@ -584,7 +593,9 @@ mod tests {
                 let bounds = Bounds::of(&knob, &profile);
                 prop_assert!((bounds.min..=bounds.max).contains(&to));
                 if let (Some(share), true) = (share, up) {
-                    prop_assert!(share * to as f64 / from as f64 <= MEMORY_SHARE_MAX + 1e-9);
+                    let predicted = share * to as f64 / from as f64;
+                    let small = share < MEMORY_SHARE_ROOM && to <= from + (from / 4).max(1);
+                    prop_assert!(small || predicted <= MEMORY_SHARE_MAX + 1e-9);
                 }
             }
         }

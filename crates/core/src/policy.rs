@@ -36,7 +36,7 @@ impl Memory {
     pub fn paid(&mut self, direction: Direction, now: Moment) {
         *self.rest(direction) = Rest::default();
         let back = self.rest(opposite(direction));
-        back.until = now.after(REST_MIN);
+        back.until = back.until.max(now.after(REST_MIN));
     }
 
     /// A trial in this direction did not pay: it rests, longer each time.

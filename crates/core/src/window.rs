@@ -148,6 +148,29 @@ fn histogram(
     }
 }
 
+/// How much of the past a window keeps.
+#[derive(Clone, Copy, Debug)]
+pub struct Keep {
+    /// Always this long ...
+    pub span: Span,
+    /// ... and longer until it holds so many completions ...
+    pub completed: u64,
+    /// ... but never longer than this.
+    pub span_max: Span,
+}
+
+impl Keep {
+    /// Just so long, however little happened.
+    #[must_use]
+    pub const fn just(span: Span) -> Self {
+        Self {
+            span,
+            completed: 0,
+            span_max: span,
+        }
+    }
+}
+
 /// A stretch of ticks at one setting, the oldest of them forgotten after a while.
 #[derive(Clone, Debug, Default)]
 pub struct Window {
@@ -171,16 +194,20 @@ struct Sums {
 }
 
 impl Window {
-    /// Adds a tick and forgets ticks beyond `keep`, except the last.
-    pub fn add(&mut self, delta: PoolDelta, keep: Span) {
+    /// Adds a tick and forgets the oldest ones as `keep` says.
+    pub fn add(&mut self, delta: PoolDelta, keep: Keep) {
         self.deltas.push_back(delta);
         let mut ns: u64 = self.deltas.iter().map(|delta| delta.span.as_ns()).sum();
+        let mut completed: u64 = self.deltas.iter().map(|delta| delta.completed).sum();
         let mut forgot = false;
-        while ns > keep.as_ns() && self.deltas.len() > 1 {
-            ns -= self
-                .deltas
-                .pop_front()
-                .map_or(0, |oldest| oldest.span.as_ns());
+        while let Some(oldest) = self.deltas.front() {
+            let enough = ns > keep.span.as_ns() && completed - oldest.completed >= keep.completed;
+            if self.deltas.len() == 1 || !(enough || ns > keep.span_max.as_ns()) {
+                break;
+            }
+            ns -= oldest.span.as_ns();
+            completed -= oldest.completed;
+            self.deltas.pop_front();
             forgot = true;
         }
         if forgot {
@@ -335,8 +362,26 @@ mod tests {
         let delta =
             PoolDelta::between(&earlier, &later, Span::from_secs(1)).expect("both complete");
         let mut window = Window::default();
-        (0..20).for_each(|_| window.add(delta.clone(), Span::from_secs(5)));
+        (0..20).for_each(|_| window.add(delta.clone(), Keep::just(Span::from_secs(5))));
         assert_eq!(window.span(), Span::from_secs(5));
         assert_eq!(window.completed(), 50);
+    }
+
+    #[test]
+    fn a_slow_pool_keeps_more_of_its_past() {
+        let (earlier, mut later) = (pool(8), pool(8));
+        later.counters.completed = Some(2);
+        let delta = PoolDelta::between(&earlier, &later, Span::from_secs(1)).expect("complete");
+        let keep = Keep {
+            span: Span::from_secs(5),
+            completed: 30,
+            span_max: Span::from_secs(60),
+        };
+        let mut window = Window::default();
+        (0..40).for_each(|_| window.add(delta.clone(), keep));
+        assert_eq!(
+            (window.completed(), window.span()),
+            (30, Span::from_secs(15))
+        );
     }
 }

@@ -136,14 +136,22 @@ impl Histogram {
         self.at_rank(u64::try_from(rank).unwrap_or(total))
     }
 
-    /// How many durations lie in buckets that end at or below a bound in microseconds.
+    /// How many durations are at most this many microseconds, as far as buckets tell: those of the bucket in which the bound
+    /// lies are taken to be spread evenly over it.
     #[must_use]
     pub fn count_within(&self, us: u64) -> u64 {
-        self.buckets
-            .iter()
-            .filter(|(bucket, _)| Self::upper_bound_us(**bucket) <= us)
-            .map(|(_, count)| count)
-            .sum()
+        let bound = Self::bucket_of(us);
+        let lower = if bound == 0 {
+            0
+        } else {
+            Self::upper_bound_us(bound - 1)
+        };
+        let width = Self::upper_bound_us(bound).saturating_sub(lower).max(1);
+        let within = us.saturating_sub(lower).min(width);
+        let full: u64 = self.buckets.range(..bound).map(|(_, count)| count).sum();
+        let part = self.buckets.get(&bound).copied().unwrap_or(0);
+        let share = u128::from(part) * u128::from(within) / u128::from(width);
+        full.saturating_add(u64::try_from(share).unwrap_or(part))
     }
 }
 
@@ -175,6 +183,21 @@ mod tests {
         let p99 = histogram.quantile_us(9_900).expect("not empty");
         assert!((990..=1080).contains(&p99), "{p99}");
         assert_eq!(Histogram::default().quantile_us(5_000), None);
+    }
+
+    #[test]
+    fn a_bound_within_a_bucket_counts_its_share_of_it() {
+        let mut histogram = Histogram::default();
+        (0..1_000).for_each(|_| histogram.record(990_000));
+        let bucket = Histogram::bucket_of(990_000);
+        let (lower, upper) = (
+            Histogram::upper_bound_us(bucket - 1),
+            Histogram::upper_bound_us(bucket),
+        );
+        assert_eq!(histogram.count_within(lower), 0);
+        assert_eq!(histogram.count_within(upper), 1_000);
+        let half = histogram.count_within(u64::midpoint(lower, upper));
+        assert!((499..=500).contains(&half), "{half}");
     }
 
     #[test]

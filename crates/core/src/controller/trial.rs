@@ -4,9 +4,10 @@ use crate::guard::Permitted;
 use crate::moment::{Moment, Span};
 use crate::number::fraction;
 use crate::observation::{Answer, Receipt};
+use crate::policy::COMPLETIONS_MIN;
 use crate::policy::proof::{Finding, Side, compare};
-use crate::window::{PoolDelta, Window};
-use trimtab_protocol::change::{ChangeReceipt, ChangeStatus, Phase};
+use crate::window::{Keep, PoolDelta, Window};
+use trimtab_protocol::change::{ChangeReceipt, ChangeStatus, Phase, TRIAL_MS_MAX, TRIAL_MS_MIN};
 use trimtab_protocol::decision::{
     Absence, Action, ChangeSummary, Citation, Direction, Expectation, Reason, WindowFigures,
 };
@@ -14,9 +15,12 @@ use trimtab_protocol::name::{Epoch, Generation, KnobName, PoolName, Revision};
 use trimtab_protocol::problem::Problem;
 use trimtab_protocol::state::PoolState;
 
-/// How long the host keeps a trial without a confirmation, in milliseconds: the longest settling and measuring, and as much
-/// again for lost answers. Before that the lease ends it if the sidecar is gone.
-pub(super) const TRIAL_MS: u64 = 60_000;
+/// How long the host keeps a trial without a confirmation, in milliseconds: the longest settling and measuring, and some
+/// ticks for lost answers. Before that the lease ends it if the sidecar is gone.
+pub(super) fn trial_ms(interval: Span) -> u64 {
+    let ticks = interval.as_ms().saturating_mul(6);
+    (SETTLE_MAX.as_ms() + MEASURE_MAX_MS + 10_000 + ticks).clamp(TRIAL_MS_MIN, TRIAL_MS_MAX)
+}
 
 /// Ticks for which a sent change may be neither answered nor seen.
 const UNSEEN_TICKS_MAX: u32 = 3;
@@ -26,8 +30,10 @@ const BLIND_TICKS_MAX: u32 = 2;
 const SETTLE_MAX: Span = Span::from_secs(10);
 /// Completions that resolve a difference of 5 % at a dispersion of 1: the standard error of comparing two such windows.
 const COMPLETIONS_FOR_LAST_LOOK: f64 = 800.0;
-/// The shortest and the longest measuring before the last look.
+/// The shortest and the longest measuring before the last look, where enough completions come.
 const MEASURE_SECONDS: (f64, f64) = (3.0, 20.0);
+/// The longest measuring at all, for pools in which few jobs end.
+const MEASURE_MAX_MS: u64 = 60_000;
 
 /// How far a trial has come.
 #[derive(Clone, Debug)]
@@ -182,7 +188,8 @@ impl Trial {
     /// The trial is no longer in the state: by the values that stand there, how did it end?
     fn ended(&self, pool: &PoolState) -> Fate {
         let workers = workers(pool);
-        let confirmed = pool.phase == Phase::Confirmed
+        // A pool that is confirmed at its baseline shows the phase of the baseline.
+        let confirmed = pool.phase != Phase::Trial
             && pool.generation == self.generation
             && workers == Some(self.to);
         let status = if confirmed {
@@ -232,7 +239,8 @@ impl Trial {
                 (Action::Hold, Reason::Settling)
             }
             Stage::Measuring | Stage::Ending { .. } => {
-                self.window.add(delta.clone(), Span::from_secs(120));
+                self.window
+                    .add(delta.clone(), Keep::just(Span::from_secs(120)));
                 self.judge(sight)
             }
         }
@@ -253,7 +261,9 @@ impl Trial {
         } else {
             self.measure_seconds(&figures)
         };
-        let last = figures.seconds >= needed;
+        let few = figures.completed < COMPLETIONS_MIN;
+        let longest = Span::from_ms(MEASURE_MAX_MS).as_secs_f64();
+        let last = figures.seconds >= if few { longest } else { needed };
         let before = Side {
             figures: &self.before_figures,
             window: &self.before,
@@ -366,7 +376,7 @@ mod tests {
         };
         let permitted = review(&proposal, &context).unwrap();
         let mut before = Window::default();
-        (0..10).for_each(|_| before.add(second(), Span::from_secs(10)));
+        (0..10).for_each(|_| before.add(second(), Keep::just(Span::from_secs(10))));
         let figures = before.figures(8, None).unwrap();
         let mut trial = Trial::new(
             &permitted,

@@ -1,6 +1,6 @@
 //! One pool over time: its windows, its memory of past trials, and the trial that may be open.
 
-use super::trial::{Fate, Sight, Stage, Trial, workers};
+use super::trial::{Sight, Stage, Trial, workers};
 use crate::decision::{Step, TrialId};
 use crate::guard::{self, Context, Permitted};
 use crate::moment::{Moment, Span};
@@ -9,28 +9,25 @@ use crate::policy::{Memory, Proposal, Situation, propose};
 use crate::profile::Profile;
 use crate::regime::{RegimeWatch, Seen, is_starved};
 use crate::signal::{HostSignals, Load, Recent, level_ratio_bp};
-use crate::window::{PoolDelta, Window};
-use trimtab_protocol::change::ChangeStatus;
+use crate::window::{Keep, PoolDelta, Window};
 use trimtab_protocol::decision::{
     Absence, Action, ChangeSummary, Citation, Direction, Evidence, Expectation, Level, Reason,
     Regime,
 };
-use trimtab_protocol::name::{Epoch, Generation, PoolName, Revision};
+use trimtab_protocol::name::{Epoch, Generation, KnobName, PoolName, Revision};
 use trimtab_protocol::state::PoolState;
 use trimtab_protocol::view::{ChangeCounts, DecisionRecord};
 
-/// How much of the past at one size is kept to compare with: long enough for 30 completions of a slow pool, short enough
-/// to be about the present load.
-const WINDOW: Span = Span::from_secs(10);
+/// How much of the past at one size is kept to compare with: enough completions for a standard error of a few percent, but
+/// not so much of the past that it is about another load.
+const WINDOW: Keep = Keep {
+    span: Span::from_secs(10),
+    completed: 800,
+    span_max: Span::from_secs(60),
+};
 /// Work must have been waiting for this long before something is tried: a trial takes seconds and is the only one that the
 /// host has at a time, which is too much for a burst.
 const STARVED_MIN: Span = Span::from_ms(1_000);
-/// How long the values of someone else are left alone.
-const YIELD: Span = Span::from_secs(60);
-/// How long nothing is asked after a refusal; it doubles each time up to [`REFUSED_MAX`].
-const REFUSED_MIN: Span = Span::from_secs(5);
-const REFUSED_MAX: Span = Span::from_secs(60);
-
 /// What is decided about a pool in one tick.
 #[derive(Clone, Debug)]
 pub(super) struct Choice {
@@ -65,6 +62,8 @@ pub(super) struct PoolTick<'a> {
     pub(super) profile: &'a Profile,
     pub(super) signals: &'a HostSignals,
     pub(super) receipts: &'a [Receipt],
+    /// The time between two ticks.
+    pub(super) interval: Span,
     /// Whether the sidecar has watched for long enough that a foreign change is one, and not what it found.
     pub(super) warm: bool,
 }
@@ -77,17 +76,26 @@ pub(super) struct Tuner {
     pub(super) regime: Regime,
     pub(super) counts: ChangeCounts,
     pub(super) last_probe: Moment,
-    watch: RegimeWatch,
-    memory: Memory,
-    trial: Option<Trial>,
-    trials: Recent,
-    changes: Recent,
-    revision: Option<Revision>,
-    yield_until: Moment,
-    refused_until: Moment,
-    refusals: u32,
+    pub(super) memory: Memory,
+    pub(super) trial: Option<Trial>,
+    pub(super) changes: Recent,
+    pub(super) revision: Option<Revision>,
+    /// The values of someone else are left alone until then.
+    pub(super) yield_until: Moment,
+    /// Nothing is tried until then, because the last trial was refused or proved nothing.
+    pub(super) pause: Option<(Direction, Moment)>,
+    pub(super) refusals: u32,
     /// What happened to the last trial without our doing; told once.
-    news: Option<Reason>,
+    pub(super) news: Option<Reason>,
+    /// Completions that must still pass before the pool shows its values again and not those of a trial that was undone.
+    pub(super) leftover: u64,
+    /// The last trial that was begun, by which one that the host applied late is known.
+    pub(super) issued: Option<(Epoch, Generation)>,
+    /// Whether such a trial is being undone.
+    pub(super) reclaiming: bool,
+    watch: RegimeWatch,
+    trials: Recent,
+    was_starved: bool,
 }
 
 impl Default for Tuner {
@@ -105,23 +113,24 @@ impl Default for Tuner {
             changes: Recent::default(),
             revision: None,
             yield_until: Moment::default(),
-            refused_until: Moment::default(),
+            pause: None,
             refusals: 0,
             news: None,
+            leftover: 0,
+            issued: None,
+            reclaiming: false,
+            was_starved: false,
         }
     }
 }
 
 impl Tuner {
-    /// The goal of a pool in milliseconds: the profile's, else the timeout in force.
+    /// The goal of a pool in milliseconds. A goal at or beyond the timeout in force is met by every success.
     pub(super) fn slo_ms(pool: &PoolState, profile: &Profile) -> Option<u64> {
-        use trimtab_protocol::name::KnobName;
-        let timeout = || pool.knobs.get(KnobName::TIMEOUT_MS)?.value.as_integer();
-        profile
-            .slo_ms
-            .as_ref()
-            .map(|slo| slo.value)
-            .or_else(timeout)
+        let timeout = pool.knobs.get(KnobName::TIMEOUT_MS);
+        let timeout = timeout.and_then(|knob| knob.value.as_integer());
+        let slo = profile.slo_ms.as_ref().map(|slo| slo.value);
+        slo.filter(|slo| timeout.is_none_or(|timeout| *slo < timeout))
     }
 
     /// Whether work has been waiting for workers for long enough to do something about it.
@@ -132,6 +141,13 @@ impl Tuner {
     /// Whether a trial is open, as far as is known.
     pub(super) fn is_probing(&self) -> bool {
         self.trial.is_some()
+    }
+
+    /// Another pool's trial has ended: what was measured meanwhile is about the two of them.
+    pub(super) fn void_window(&mut self) {
+        if self.trial.is_none() {
+            self.window.clear();
+        }
     }
 
     /// Forgets measurements after a gap; an open trial stays, for the host still has it.
@@ -162,89 +178,22 @@ impl Tuner {
             growth_rests: self.memory.resting(Direction::Up, tick.now).is_some(),
         };
         self.regime = self.watch.classify(tick.now, &seen);
+        self.keep(tick, delta, workers);
+    }
+
+    /// Adds the tick to the window, unless it shows something else than the pool at its present size under its present need.
+    fn keep(&mut self, tick: &PoolTick<'_>, delta: &PoolDelta, workers: u64) {
+        let starved = is_starved(delta, workers);
+        if std::mem::replace(&mut self.was_starved, starved) != starved {
+            // What a pool does while work waits is its capacity; what it does otherwise is the load. They do not mix.
+            self.window.clear();
+        }
+        if self.leftover > 0 || tick.pool.settling {
+            self.leftover = self.leftover.saturating_sub(delta.completed);
+            return;
+        }
         if self.regime != Regime::Stuck && self.trial.is_none() {
             self.window.add(delta.clone(), WINDOW);
-        }
-    }
-
-    fn reconcile(&mut self, tick: &PoolTick<'_>) {
-        let fate = match &mut self.trial {
-            Some(trial) => trial.reconcile(tick.now, tick.name, tick.pool, tick.receipts),
-            None => return self.notice_foreign_change(tick),
-        };
-        match fate {
-            Fate::Open => {
-                self.revision = Some(tick.pool.revision.max(self.revision.unwrap_or_default()))
-            }
-            Fate::Refused(reason) => self.refused(tick.now, reason),
-            Fate::Ended(status, revision) => {
-                self.revision = Some(revision.max(tick.pool.revision));
-                self.ended(tick.now, status);
-            }
-        }
-    }
-
-    /// Someone else changed the pool: their values are taken as they are and left alone for a while.
-    fn notice_foreign_change(&mut self, tick: &PoolTick<'_>) {
-        let known = self
-            .revision
-            .replace(tick.pool.revision.max(self.revision.unwrap_or_default()));
-        if known.is_some_and(|known| tick.pool.revision > known) {
-            self.window.clear();
-            self.memory.clear();
-            if tick.warm {
-                self.yield_until = tick.now.after(YIELD);
-            }
-        }
-    }
-
-    fn refused(&mut self, now: Moment, reason: Reason) {
-        self.trial = None;
-        self.counts.refused += 1;
-        let wait = REFUSED_MIN
-            .as_ns()
-            .saturating_mul(1 << self.refusals.min(8))
-            .min(REFUSED_MAX.as_ns());
-        self.refusals = self.refusals.saturating_add(1);
-        self.refused_until = now.after(Span::from_ns(wait));
-        self.news = Some(reason);
-        self.window.clear();
-    }
-
-    fn ended(&mut self, now: Moment, status: ChangeStatus) {
-        let Some(trial) = self.trial.take() else {
-            return;
-        };
-        self.refusals = 0;
-        self.window.clear();
-        match status {
-            ChangeStatus::Confirmed => {
-                self.counts.kept += 1;
-                self.memory.paid(trial.direction, now);
-                // The trial's own window is at the size now in force, so the next comparison may begin with it.
-                self.window = trial.window;
-                return;
-            }
-            ChangeStatus::RolledBack | ChangeStatus::Expired | ChangeStatus::Trial => {
-                self.counts.rolled_back += 1;
-                self.changes.note(now);
-                self.memory.did_not_pay(trial.direction, now);
-            }
-            ChangeStatus::Superseded => {
-                self.counts.rolled_back += 1;
-                self.memory.clear();
-                self.yield_until = now.after(YIELD);
-            }
-        }
-        let ours = matches!(
-            trial.stage,
-            Stage::Ending {
-                action: Action::RollBack,
-                ..
-            }
-        );
-        if !ours || status == ChangeStatus::Superseded {
-            self.news = Some(Reason::TrialEnded { status });
         }
     }
 
@@ -254,6 +203,9 @@ impl Tuner {
         let regime = self.regime;
         let stuck_for = self.watch.stuck_for(tick.now);
         let slo_ms = Self::slo_ms(tick.pool, tick.profile);
+        if self.trial.is_none() {
+            return self.reclaim(tick);
+        }
         let trial = self.trial.as_mut()?;
         let starved = tick.delta.is_ok_and(|delta| is_starved(delta, trial.to));
         let measuring = matches!(trial.stage, Stage::Measuring | Stage::Settling { .. });
@@ -320,13 +272,16 @@ impl Tuner {
                 seconds: dry.as_secs_f64(),
             });
         }
-        let wait_until = self.yield_until.max(self.refused_until);
-        if wait_until > tick.now {
+        if self.yield_until > tick.now {
             return Some(Reason::Yielding {
-                seconds: wait_until.since(tick.now).as_secs_f64(),
+                seconds: self.yield_until.since(tick.now).as_secs_f64(),
             });
         }
-        None
+        let (direction, until) = self.pause.filter(|(_, until)| *until > tick.now)?;
+        Some(Reason::Resting {
+            direction,
+            seconds: until.since(tick.now).as_secs_f64(),
+        })
     }
 
     /// Asks the policy and then the guard for the next step.
@@ -395,7 +350,9 @@ impl Tuner {
         let expected = (proposal.direction, proposal.expectation.clone());
         let trial = Trial::new(permitted, (epoch, generation), expected, before);
         let sentence = format!("try {} workers instead of {from}", permitted.workers());
-        let plan = permitted.plan(epoch, generation, super::trial::TRIAL_MS, sentence);
+        let trial_ms = super::trial::trial_ms(tick.interval);
+        let plan = permitted.plan(epoch, generation, trial_ms, sentence);
+        self.issued = Some((epoch, generation));
         self.trials.note(tick.now);
         self.changes.note(tick.now);
         self.counts.made += 1;

@@ -17,10 +17,10 @@ const WORTH_SHARE: f64 = 0.02;
 const Z_LOOK: f64 = 2.0;
 /// Standard errors at the last look.
 const Z_LAST: f64 = 1.0;
-/// A difference in failures must exceed this many standard errors ...
+/// A rise in the share that fails must exceed this many standard errors ...
 const Z_FAILURES: f64 = 3.0;
-/// ... and this many a second.
-const FAILURES_LEAST: f64 = 1.0;
+/// ... and this share.
+const FAILURES_LEAST: f64 = 0.01;
 /// Arrivals that moved by this share make a comparison unfair, where arrivals and not workers set the throughput.
 const LOAD_MOVED_SHARE: f64 = 0.1;
 /// Bounds of the dispersion of completions, and its value where service times are not offered: 1 is a Poisson stream, and
@@ -45,7 +45,7 @@ pub struct Side<'a> {
     pub figures: &'a WindowFigures,
     /// Its ticks.
     pub window: &'a Window,
-    /// Whether work waited for workers at its end.
+    /// Whether work waits for workers at its end.
     pub starved: bool,
 }
 
@@ -171,15 +171,22 @@ fn load_left(before: &WindowFigures, now: Side<'_>, was: f64) -> bool {
     !now.starved && fell && arrivals < was * (1.0 + WORTH_SHARE)
 }
 
+/// Whether a larger share of the work that ends fails by itself: two shares of counts, with their pooled binomial error.
 fn failures_rose(before: &WindowFigures, now: &WindowFigures) -> Option<Verdict> {
-    let (before_per_s, now_per_s) = (before.failed_per_s, now.failed_per_s);
-    let error = (before_per_s / before.seconds + now_per_s / now.seconds)
+    let failed = |figures: &WindowFigures| figures.failed_per_s * figures.seconds;
+    let ended = |figures: &WindowFigures| fraction(figures.completed) + failed(figures);
+    let (were, are) = (ended(before), ended(now));
+    if were < 1.0 || are < 1.0 {
+        return None;
+    }
+    let rise = failed(now) / are - failed(before) / were;
+    let pooled = (failed(before) + failed(now)) / (were + are);
+    let error = (pooled * (1.0 - pooled) * (1.0 / were + 1.0 / are))
         .max(0.0)
         .sqrt();
-    let rise = now_per_s - before_per_s;
     (rise > FAILURES_LEAST && rise > Z_FAILURES * error).then_some(Verdict::ErrorsRose {
-        before_per_s,
-        now_per_s,
+        before_per_s: before.failed_per_s,
+        now_per_s: now.failed_per_s,
     })
 }
 
@@ -263,7 +270,7 @@ fn range(histogram: &Histogram) -> Option<Range> {
 mod tests {
     use super::*;
     use crate::moment::Span;
-    use crate::window::PoolDelta;
+    use crate::window::{Keep, PoolDelta};
 
     /// A second of a pool: completions at one response time, arrivals, failures.
     fn second(completed: u64, total_us: u64, arrived: u64, failed: u64) -> PoolDelta {
@@ -294,7 +301,7 @@ mod tests {
     ) -> Finding {
         let fill = |delta: &PoolDelta| {
             let mut window = Window::default();
-            (0..seconds).for_each(|_| window.add(delta.clone(), Span::from_secs(60)));
+            (0..seconds).for_each(|_| window.add(delta.clone(), Keep::just(Span::from_secs(60))));
             window
         };
         let (was, is) = (fill(before), fill(now));
@@ -388,6 +395,16 @@ mod tests {
         );
         assert!(
             matches!(finding, Finding::Undo(Verdict::ErrorsRose { .. })),
+            "{finding:?}"
+        );
+    }
+
+    #[test]
+    fn the_same_share_of_failures_is_no_rise() {
+        let (was, is) = (second(95, 100_000, 300, 5), second(190, 100_000, 300, 10));
+        let finding = found(&was, &is, 5, Direction::Up, false, true);
+        assert!(
+            matches!(finding, Finding::Keep(Verdict::GoodputRose { .. })),
             "{finding:?}"
         );
     }

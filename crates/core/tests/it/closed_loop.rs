@@ -138,6 +138,47 @@ fn a_burst_of_one_tick_begins_no_trial() {
     assert_eq!(actions(&model, Action::Try), 0);
 }
 
+#[test]
+fn a_rise_of_the_load_is_no_proof() {
+    let flat = Plant {
+        thrash: 0.0,
+        ..WALL
+    };
+    for delay in 0..6 {
+        let mut model = Model::new(
+            Mode::Act,
+            &[(
+                "api",
+                Plant {
+                    arrivals_per_s: 60.0,
+                    ..flat
+                },
+                8,
+            )],
+        );
+        model.run(20 + delay);
+        set_load(&mut model, "api", 170.0);
+        model.run(40);
+        assert_eq!(
+            model.workers("api"),
+            8,
+            "beyond its knee of 8 nothing is gained"
+        );
+    }
+}
+
+#[test]
+fn a_slow_pool_is_tuned_as_well() {
+    let slow = Plant {
+        service_s: 2.0,
+        arrivals_per_s: 20.0,
+        ..ROOMY
+    };
+    let mut model = Model::new(Mode::Act, &[("jobs", slow, 5)]);
+    model.run(300);
+    assert!(model.workers("jobs") >= 20, "{}", model.workers("jobs"));
+}
+
 fn set_load(model: &mut Model, pool: &str, arrivals_per_s: f64) {
     let pool = model.pools.get_mut(pool).unwrap();
     pool.plant.arrivals_per_s = arrivals_per_s;

@@ -242,3 +242,110 @@ fn an_ending_sidecar_leaves_no_trial_behind() {
     assert!(matches!(decision.orders.lease, LeaseWish::Release(_)));
     assert_eq!(decision.records[0].1.action, Action::RollBack);
 }
+
+#[test]
+fn a_trial_that_was_applied_late_is_undone_and_not_yielded_to() {
+    let mut model = Model::new(Mode::Act, &[("web", ROOMY, 4)]);
+    model.held_ticks = 7;
+    let undone = (0..60).any(|_| {
+        model.run(1);
+        model.decisions.last().unwrap().records[0].1.action == Action::RollBack
+    });
+    assert!(undone);
+    model.held_ticks = 0;
+    assert!(model.pools["web"].state.trial.is_none());
+    assert_eq!(model.workers("web"), 4);
+    model.run(40);
+    assert!(model.workers("web") >= 16, "{}", model.workers("web"));
+}
+
+#[test]
+fn an_operators_write_in_the_tick_in_which_a_trial_ends_is_left_alone() {
+    let mut model = Model::new(Mode::Act, &[("web", ROOMY, 4)]);
+    for _ in 0..60 {
+        model.run(1);
+        let records = &model.decisions.last().unwrap().records;
+        if records[0].1.action == Action::Confirm {
+            break;
+        }
+    }
+    model.operator_sets("web", 5);
+    model.run(30);
+    assert_eq!(model.workers("web"), 5);
+    assert!(
+        matches!(last_reason(&model), Reason::Yielding { .. }),
+        "{:?}",
+        last_reason(&model)
+    );
+}
+
+#[test]
+fn a_trial_that_a_freeze_ended_says_nothing_about_where_to_go() {
+    let mut model = Model::new(Mode::Act, &[("web", ROOMY, 4)]);
+    until_trial(&mut model);
+    model.frozen = true;
+    model.expire_trials();
+    model.run(5);
+    model.frozen = false;
+    for _ in 0..60 {
+        model.run(1);
+        assert!(model.workers("web") >= 4, "a starved pool was shrunk");
+    }
+    assert!(model.workers("web") >= 16, "{}", model.workers("web"));
+}
+
+#[test]
+fn a_confirmation_at_the_baseline_is_known_although_its_answer_was_lost() {
+    let mut model = Model::new(Mode::Act, &[("web", ROOMY, 8)]);
+    model.operator_sets("web", 4);
+    for _ in 0..40 {
+        model.tick(|observation| {
+            observation.receipts.retain(|receipt| {
+                matches!(receipt, trimtab_core::observation::Receipt::Lease { .. })
+            });
+        });
+    }
+    let records = model
+        .decisions
+        .iter()
+        .flat_map(|decision| &decision.records);
+    let superseded = records.into_iter().any(|(_, record)| {
+        let status = trimtab_protocol::change::ChangeStatus::Superseded;
+        record.reason == Reason::TrialEnded { status }
+    });
+    assert!(
+        !superseded && model.workers("web") >= 16,
+        "{}",
+        model.workers("web")
+    );
+}
+
+#[test]
+fn one_state_from_the_future_does_not_blind_for_long() {
+    let mut model = Model::new(Mode::Act, &[("web", ROOMY, 4)]);
+    model.run(3);
+    model.tick(|observation| state_of(observation).at_ns += 3_600_000_000_000);
+    model.run(60);
+    assert!(model.workers("web") >= 16, "{}", model.workers("web"));
+}
+
+#[test]
+fn a_value_outside_the_profile_goes_back_in_by_steps() {
+    let mut model = Model::new(Mode::Act, &[("web", ROOMY, 20)]);
+    model.controller = trimtab_core::controller::Controller::new({
+        let mut settings = crate::model::settings(Mode::Act);
+        settings.profiles = [("default".to_owned(), crate::model::profile(10, 10, 256))].into();
+        settings
+    });
+    model.operator_sets("web", 3);
+    for _ in 0..90 {
+        let before = model.workers("web");
+        model.run(1);
+        assert!(
+            model.workers("web") <= 2 * before,
+            "{before} to {}",
+            model.workers("web")
+        );
+    }
+    assert!(model.workers("web") >= 16, "{}", model.workers("web"));
+}

@@ -65,6 +65,9 @@ pub(crate) struct Model {
     pub(crate) cpu_share: f64,
     pub(crate) memory_share: f64,
     pub(crate) decisions: Vec<Decision>,
+    /// Changes reach the host this many ticks late, and unanswered.
+    pub(crate) held_ticks: u64,
+    held: Vec<(u64, Step)>,
     epoch: Epoch,
     generation: Generation,
     cpu_ns: u64,
@@ -189,6 +192,8 @@ impl Model {
             cpu_share: 0.3,
             memory_share: 0.2,
             decisions: Vec::new(),
+            held_ticks: 0,
+            held: Vec::new(),
             epoch: Epoch(0),
             generation: Generation(0),
             cpu_ns: 0,
@@ -211,6 +216,12 @@ impl Model {
         self.now_ns += SECOND;
         self.cpu_ns += (self.cpu_share * 4.0 * 1e9) as u64;
         self.pools.values_mut().for_each(|pool| pool.work(1.0));
+        let due = self.held.iter().position(|(at, _)| *at <= self.now_ns);
+        if let Some(due) = due {
+            let (_, step) = self.held.remove(due);
+            self.carry_out(&step);
+            self.receipts.clear();
+        }
         let mut observation = self.observation();
         spoil(&mut observation);
         let decision = self.controller.handle_observation(observation);
@@ -337,7 +348,12 @@ impl Model {
             });
         }
         for step in &orders.steps {
-            self.carry_out(step);
+            if self.held_ticks > 0 && matches!(step, Step::Try(_)) {
+                let at = self.now_ns + self.held_ticks * SECOND;
+                self.held.push((at, step.clone()));
+            } else {
+                self.carry_out(step);
+            }
         }
     }
 
@@ -369,7 +385,7 @@ impl Model {
                     (false, _) => Err(ProblemKind::Stale),
                     (true, true) => {
                         state.trial = None;
-                        state.phase = Phase::Confirmed;
+                        state.phase = settled_phase(state);
                         Ok(ChangeStatus::Confirmed)
                     }
                     (true, false) => {
@@ -424,8 +440,18 @@ fn begin(state: &mut PoolState, generation: Generation, values: &BTreeMap<KnobNa
 
 fn undo(state: &mut PoolState) {
     if let Some(trial) = state.trial.take() {
-        state.phase = Phase::Confirmed;
         set(state, trial.before[KnobName::WORKERS].as_integer().unwrap());
+        state.phase = settled_phase(state);
+    }
+}
+
+/// A pool whose values are those that it started with is at its baseline, however it came there.
+fn settled_phase(state: &PoolState) -> Phase {
+    let knob = &state.knobs[KnobName::WORKERS];
+    if knob.value == knob.baseline {
+        Phase::Baseline
+    } else {
+        Phase::Confirmed
     }
 }
 
