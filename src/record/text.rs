@@ -99,6 +99,14 @@ pub fn because(reason: &Reason) -> String {
             figure(*seconds),
             figure(*needed_s)
         ),
+        Reason::Crowded {
+            service_us,
+            lean_us,
+        } => format!(
+            "work waits, but a job takes {} in service and took {} among fewer, so fewer workers are looked at",
+            millis(*service_us),
+            millis(*lean_us)
+        ),
         Reason::LeasePending => "the lease is asked for and not granted yet".to_owned(),
         Reason::Frozen => "an operator froze the host".to_owned(),
         Reason::NotOffered => {
@@ -475,6 +483,20 @@ mod tests {
         ]
     }
 
+    /// The reasons for a look at a pool in which work waits.
+    fn looks() -> [Reason; 2] {
+        [
+            Reason::Crowded {
+                service_us: 812_000,
+                lean_us: 61_000,
+            },
+            Reason::Watching {
+                seconds: 0.25,
+                needed_s: 1.0,
+            },
+        ]
+    }
+
     fn reasons() -> Vec<Reason> {
         let absence = Absence::TimedOut;
         let knob = KnobName::from("workers");
@@ -489,10 +511,6 @@ mod tests {
             Reason::Standby {
                 holder: "other\u{1b}[31m".to_owned(),
                 expires_in_ms: 4_200,
-            },
-            Reason::Watching {
-                seconds: 0.25,
-                needed_s: 1.0,
             },
             Reason::LeasePending,
             Reason::Frozen,
@@ -561,6 +579,7 @@ mod tests {
             ChangeStatus::Expired,
             ChangeStatus::Superseded,
         ];
+        all.extend(looks());
         all.extend(ends.map(|status| Reason::TrialEnded { status }));
         all.extend(
             verdicts()

@@ -35,6 +35,7 @@ pub fn kind(reason: &Reason) -> &'static str {
         Reason::RateLimited { .. } => "rate_limited",
         Reason::MemoryForbids { .. } => "memory_forbids",
         Reason::Starved { .. } => "starved",
+        Reason::Crowded { .. } => "crowded",
         Reason::LookBelow { .. } => "look_below",
         Reason::CpuFull { .. } => "cpu_full",
         Reason::Paid { .. } => "paid",

@@ -8,6 +8,7 @@ pub mod proof;
 use crate::moment::{Moment, Span};
 use crate::number::{fraction, whole};
 use crate::profile::Profile;
+use crate::window::PoolDelta;
 use trimtab_protocol::decision::{Direction, Expectation, Reason, Regime, WindowFigures};
 
 /// Completions before anything is concluded: with fewer, two windows resolve only a difference of a half.
@@ -18,11 +19,28 @@ const REST_MIN: Span = Span::from_secs(20);
 /// The longest rest.
 const REST_MAX: Span = Span::from_secs(300);
 
-/// What one pool's past trials have taught.
+/// Work that takes this many times as long as it did among fewer is in each other's way, and more of it would only add to that.
+const CROWDED: f64 = 2.0;
+/// A tick shows what work takes by itself when at most this share of the workers is busy ...
+const LEAN_SHARE: f64 = 0.7;
+/// ... and so many jobs ended in it.
+const LEAN_COMPLETIONS: u64 = 10;
+/// How long such a tick is remembered: the service behind the pool may have changed since.
+const LEAN_FOR: Span = Span::from_secs(150);
+
+/// What one pool's past has taught.
 #[derive(Clone, Debug, Default)]
 pub struct Memory {
     up: Rest,
     down: Rest,
+    lean: Option<Lean>,
+}
+
+/// What a job takes in service while the pool is not crowded.
+#[derive(Clone, Copy, Debug)]
+struct Lean {
+    residence_s: f64,
+    at: Moment,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -50,6 +68,36 @@ impl Memory {
     /// Forgets everything: the host is another one, or the load is.
     pub fn clear(&mut self) {
         *self = Self::default();
+    }
+
+    /// Takes in a tick: mean time in service is busy workers over throughput, by Little's law. The shortest is remembered.
+    pub fn notice(&mut self, delta: &PoolDelta, workers: u64, now: Moment) {
+        let busy = delta.busy();
+        if delta.completed < LEAN_COMPLETIONS || busy > LEAN_SHARE * fraction(workers) {
+            return;
+        }
+        let residence_s = busy * delta.span.as_secs_f64() / fraction(delta.completed);
+        if self.lean(now).is_none_or(|lean| residence_s <= lean) {
+            self.lean = Some(Lean {
+                residence_s,
+                at: now,
+            });
+        }
+    }
+
+    fn lean(&self, now: Moment) -> Option<f64> {
+        let lean = self.lean.filter(|lean| now.since(lean.at) <= LEAN_FOR)?;
+        Some(lean.residence_s)
+    }
+
+    /// Why fewer workers might do more: work in this window took much longer than it does among fewer.
+    fn crowded(&self, window: &WindowFigures, now: Moment) -> Option<Reason> {
+        let residence_s = window.busy * window.seconds / fraction(window.completed.max(1));
+        let lean = self.lean(now).filter(|lean| residence_s > CROWDED * lean)?;
+        Some(Reason::Crowded {
+            service_us: whole(residence_s * 1e6),
+            lean_us: whole(lean * 1e6),
+        })
     }
 
     /// For how long a direction still rests.
@@ -129,6 +177,12 @@ pub fn propose(situation: &Situation<'_>, memory: &Memory) -> Result<Proposal, R
 fn starved(situation: &Situation<'_>, memory: &Memory) -> Result<Proposal, Reason> {
     enough(situation.window)?;
     let (queued, lost_per_s) = (situation.window.queued, situation.window.lost_per_s);
+    // A crowded pool is first looked at with fewer workers: if they are in each other's way, more would make it worse.
+    if memory.resting(Direction::Down, situation.now).is_none()
+        && let Some(crowded) = memory.crowded(situation.window, situation.now)
+    {
+        return look_below(situation, memory, crowded);
+    }
     if memory.resting(Direction::Up, situation.now).is_none() {
         let larger = scaled(situation.workers, situation.ratio_bp, Direction::Up);
         return Ok(proposal(

@@ -414,6 +414,13 @@ pub enum Reason {
         /// Lost work, a second.
         lost_per_s: f64,
     },
+    /// Work waits, but it takes much longer in service than it did among fewer: look whether fewer workers do more.
+    Crowded {
+        /// What a job takes in service now, on average, in microseconds.
+        service_us: u64,
+        /// What it took among fewer.
+        lean_us: u64,
+    },
     /// More workers did not pay while work waits: look whether fewer do.
     LookBelow {
         /// Mean of waiting work.

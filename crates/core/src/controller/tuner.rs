@@ -178,6 +178,7 @@ impl Tuner {
             growth_rests: self.memory.resting(Direction::Up, tick.now).is_some(),
         };
         self.regime = self.watch.classify(tick.now, &seen);
+        self.memory.notice(delta, workers, tick.now);
         self.keep(tick, delta, workers);
     }
 

@@ -168,6 +168,23 @@ fn a_rise_of_the_load_is_no_proof() {
 }
 
 #[test]
+fn a_pool_whose_jobs_crowd_each_other_is_looked_at_below_first() {
+    let mut model = Model::new(Mode::Act, &[("api", WALL, 64)]);
+    set_load(&mut model, "api", 100.0);
+    model.run(20);
+    set_load(&mut model, "api", 400.0);
+    for _ in 0..120 {
+        model.run(1);
+        assert!(model.workers("api") <= 64, "a crowded pool was made larger");
+    }
+    assert!(
+        (4..=16).contains(&model.workers("api")),
+        "{}",
+        model.workers("api")
+    );
+}
+
+#[test]
 fn a_slow_pool_is_tuned_as_well() {
     let slow = Plant {
         service_s: 2.0,

@@ -198,6 +198,10 @@ fn reasons_to_hold() -> Vec<Reason> {
             holder: "trimtab@node-8".to_owned(),
             expires_in_ms: 4_000,
         },
+        Reason::Crowded {
+            service_us: 812_000,
+            lean_us: 61_000,
+        },
         Reason::LeasePending,
         Reason::Watching {
             seconds: 0.25,
