@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use toml::de::DeValue;
 use trimtab_core::moment::Span;
-use trimtab_core::profile::{Cited, KnobRange, Profile};
+use trimtab_core::profile::{Cited, KnobRange, Levels, MemoryLadder, Profile};
 use trimtab_protocol::change::{CHANGE_WINDOW_MS, CHANGES_PER_WINDOW};
 use trimtab_protocol::decision::Citation;
 use trimtab_protocol::knob::KnobValue;
@@ -136,6 +136,10 @@ pub(super) fn read(source: &Arc<Source>, name: &str, desk: &Desk<'_>) -> Option<
         changes_per_window,
         change_window,
         others,
+        decide_every: None,
+        levels: Levels::default(),
+        ladder: MemoryLadder::default(),
+        triggers: Vec::new(),
     })
 }
 
