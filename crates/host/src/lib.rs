@@ -10,6 +10,7 @@ pub mod knob;
 #[cfg(feature = "layer")]
 pub mod layer;
 mod limit;
+pub mod memory;
 pub mod object_pool;
 pub mod part;
 pub mod pool;
