@@ -57,6 +57,7 @@ pub(crate) fn pool(workers: u64) -> PoolState {
             queued: zero,
             oldest_wait_ms: zero,
             tasks: zero,
+            ..Gauges::default()
         },
         histograms: Histograms::default(),
     }

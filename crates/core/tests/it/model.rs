@@ -165,6 +165,7 @@ fn pool(plant: Plant, workers: u64) -> ModelPool {
             queued: zero,
             oldest_wait_ms: zero,
             tasks: zero,
+            ..Gauges::default()
         },
         histograms: Histograms {
             total_us: empty(),
