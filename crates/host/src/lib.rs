@@ -2,6 +2,7 @@
 
 mod control;
 mod counters;
+pub mod deadline;
 pub mod fuse;
 pub mod governor;
 pub mod host;
@@ -19,3 +20,7 @@ mod sharded;
 mod socket;
 mod state_dir;
 pub mod tasks;
+pub mod threads;
+mod timer;
+
+pub use deadline::spawn;

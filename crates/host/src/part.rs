@@ -43,6 +43,10 @@ pub trait Part: Send + Sync + 'static {
 
     /// The fuse that the request path looks at, if the part admits requests.
     fn fuse(&self) -> Option<Arc<Fuse>>;
+
+    /// Told when someone begins or ceases to decide about this part's knobs: a sidecar by its lease or by a value that it proved, an
+    /// operator by a freeze or a pin. A part that moves its own knobs leaves them alone meanwhile.
+    fn tended(&self, _tended: bool) {}
 }
 
 impl fmt::Debug for dyn Part {
