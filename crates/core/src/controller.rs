@@ -11,7 +11,7 @@ mod tuner;
 
 use crate::decision::{Decision, LeaseWish, Orders, Step};
 use crate::moment::{Moment, Span};
-use crate::observation::Observation;
+use crate::observation::{Observation, Receipt};
 use crate::profile::{Profile, Settings};
 use crate::signal::HostSignals;
 use crate::window::PoolDelta;
@@ -24,7 +24,7 @@ use trimtab_protocol::view::DecisionRecord;
 use tuner::{Choice, PoolTick, Tuner};
 
 /// Good ticks that are watched after a start, a gap or a restart of the host before anything is changed.
-pub const WARM_UP_TICKS: u32 = 5;
+pub const WARM_UP_TICKS: u32 = 2;
 
 /// A gap of more than this many intervals is one after which what was measured before says nothing.
 const GAP_INTERVALS: u64 = 5;
@@ -40,6 +40,8 @@ pub struct Controller {
     lease: Option<Epoch>,
     generation: Generation,
     warm_ticks: u32,
+    /// What act heard while the host could not be read; it is looked at together with the next state.
+    unheard: Vec<Receipt>,
 }
 
 /// What a pool did since the last observation, or which figure is missing for that, and why.
@@ -64,6 +66,7 @@ impl Controller {
             lease: None,
             generation: Generation::default(),
             warm_ticks: 0,
+            unheard: Vec::new(),
         }
     }
 
@@ -74,15 +77,23 @@ impl Controller {
     }
 
     /// Decides on one observation.
-    pub fn handle_observation(&mut self, observation: Observation) -> Decision {
+    pub fn handle_observation(&mut self, mut observation: Observation) -> Decision {
         self.hear_lease(&observation.receipts);
         let readable = observation
             .state
             .absence()
             .or_else(|| self.unusable(&observation));
         match readable {
-            Some(absence) => self.decide_blind(&observation, absence),
-            None => self.decide(observation),
+            Some(absence) => {
+                self.unheard.append(&mut observation.receipts);
+                self.decide_blind(&observation, absence)
+            }
+            None => {
+                let mut heard = std::mem::take(&mut self.unheard);
+                heard.append(&mut observation.receipts);
+                observation.receipts = heard;
+                self.decide(observation)
+            }
         }
     }
 
@@ -188,7 +199,7 @@ impl Controller {
         let ticks = self.ticks(observation, state, signals, deltas);
         observe_pools(&mut tuners, &ticks);
         let mut round = Round::default();
-        let mut waiting = Vec::new();
+        let (mut waiting, mut following) = (Vec::new(), Vec::new());
         for tick in &ticks {
             let contended = tuners
                 .iter()
@@ -197,20 +208,36 @@ impl Controller {
                 continue;
             };
             match tuner.decide_trial(tick, contended) {
-                Some(choice) => round.add(tuner, &choice, tick),
+                Some(choice) => {
+                    round.add(tuner, &choice, tick);
+                    if choice.action == Action::Confirm && tick.delta.is_ok() {
+                        following.push(tick);
+                    }
+                }
                 None => waiting.push(tick),
             }
         }
         let mut probing = probing(&tuners);
         let generation = self.generation.max(state.generation).next();
         let mut begun = false;
+        // A pool whose trial has just paid may go on in the same tick: the host takes a confirmation and the next change.
+        for tick in following {
+            let Some(tuner) = tuners.get_mut(tick.name) else {
+                continue;
+            };
+            let choice = self.decide_new(state, tuner, tick, probing.as_ref(), generation);
+            if choice.action == Action::Try {
+                begun = true;
+                round.add(tuner, &choice, tick);
+            }
+        }
         waiting.sort_by_key(|tick| tuners.get(tick.name).map(|tuner| tuner.last_probe));
         for tick in waiting {
             let Some(tuner) = tuners.get_mut(tick.name) else {
                 continue;
             };
             let choice = self.decide_new(state, tuner, tick, probing.as_ref(), generation);
-            if tuner.is_probing() {
+            if choice.action == Action::Try {
                 begun = true;
                 probing = Some(tick.name.clone());
             }
@@ -424,6 +451,7 @@ impl Controller {
         if self.instance.as_ref() != Some(&state.instance) {
             self.instance = Some(state.instance.clone());
             self.tuners.clear();
+            self.unheard.clear();
             self.last = None;
             self.lease = None;
             self.generation = state.generation;
@@ -436,7 +464,10 @@ impl Controller {
         if observation.at.since(last.at) > self.longest_gap() {
             self.last = None;
             self.warm_ticks = 0;
-            self.tuners.values_mut().for_each(Tuner::forget_window);
+            let now = observation.at;
+            self.tuners
+                .values_mut()
+                .for_each(|tuner| tuner.forget_window(now));
         }
     }
 

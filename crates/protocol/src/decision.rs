@@ -265,6 +265,13 @@ pub enum Verdict {
         /// Its standard error.
         error_per_s: f64,
     },
+    /// The windows alone do not tell; the curve through all that was seen of this pool does.
+    Pooled {
+        /// Throughput at the new size over that at the old one.
+        ratio: f64,
+    },
+    /// Nothing waits any more at the new size.
+    NothingWaits,
     /// The load moved too much between the windows for a comparison.
     LoadMoved {
         /// Arrivals a second before.
@@ -406,6 +413,15 @@ pub enum Reason {
         /// The share that is allowed.
         allowed_share: f64,
     },
+    /// What trials may cost within a minute is spent.
+    HarmBudget {
+        /// What this one is predicted to cost, as a share of a minute's work.
+        predicted_share: f64,
+        /// What others cost within the last minute.
+        spent_share: f64,
+        /// What is allowed.
+        allowed_share: f64,
+    },
     // Acting.
     /// Work waits for workers.
     Starved {
@@ -428,6 +444,60 @@ pub enum Reason {
         /// Lost work, a second.
         lost_per_s: f64,
     },
+    /// Work waits and jobs do not crowd each other: the size that the load needs by Little's law.
+    Climbing {
+        /// What a job takes in service, on average, in microseconds.
+        service_us: u64,
+        /// Arrivals a second.
+        arrivals_per_s: f64,
+    },
+    /// The curve through the sizes that were seen promises more.
+    Predicted {
+        /// How many sizes it stands on.
+        sizes: u32,
+        /// The gain that it promises, as a share.
+        gain_share: f64,
+    },
+    /// The load rose beyond chance: back to the size that people chose.
+    Surge {
+        /// Arrivals a second before.
+        before_per_s: f64,
+        /// And now.
+        now_per_s: f64,
+    },
+    /// Jobs take another time than was known of this size; whether the service changed is not sure yet.
+    Suspicious {
+        /// Whether they take longer.
+        slower: bool,
+    },
+    /// The service behind the pool is another one than was learnt.
+    ServiceChanged {
+        /// Whether jobs take longer than they did.
+        slower: bool,
+        /// What a job was expected to take, in microseconds.
+        expected_us: u64,
+        /// What it takes.
+        seen_us: u64,
+    },
+    /// The service is as it was before its last change: back to the size of then.
+    KnownAgain {
+        /// That size.
+        workers: u64,
+    },
+    /// A smaller number in service did more than twice the work.
+    Collapsed {
+        /// That number.
+        workers: u64,
+        /// What it did, a second.
+        before_per_s: f64,
+        /// What is done now, a second.
+        now_per_s: f64,
+    },
+    /// Nothing waited for a while, and less is enough.
+    Relaxed {
+        /// What the busiest second needed, with room to spare.
+        needed: u64,
+    },
     /// The CPU quota is used up: fewer workers stand in each other's way less.
     CpuFull {
         /// CPU used, as a share of the quota.
@@ -438,6 +508,8 @@ pub enum Reason {
         /// How.
         verdict: Verdict,
     },
+    /// A return to what was proven, or to what people chose, needs no proof.
+    NeedsNoProof,
     /// The trial did not pay.
     DidNotPay {
         /// How.
