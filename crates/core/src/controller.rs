@@ -186,7 +186,7 @@ impl Controller {
         }
     }
 
-    /// One record a pool. Trials come first, for protection never waits; then at most one pool begins a new one.
+    /// One record a pool; two where a trial ends and the next one begins. Trials come first, for protection never waits; then at most one pool begins a new one.
     fn decide_pools(
         &mut self,
         observation: &Observation,
@@ -218,8 +218,8 @@ impl Controller {
             }
         }
         let mut probing = probing(&tuners);
-        let generation = self.generation.max(state.generation).next();
-        let mut begun = false;
+        let mut generation = self.generation.max(state.generation).next();
+        let mut issued = None;
         // A pool whose trial has just paid may go on in the same tick: the host takes a confirmation and the next change.
         for tick in following {
             let Some(tuner) = tuners.get_mut(tick.name) else {
@@ -227,7 +227,8 @@ impl Controller {
             };
             let choice = self.decide_new(state, tuner, tick, probing.as_ref(), generation);
             if choice.action == Action::Try {
-                begun = true;
+                issued = Some(generation);
+                generation = generation.next();
                 round.add(tuner, &choice, tick);
             }
         }
@@ -238,15 +239,14 @@ impl Controller {
             };
             let choice = self.decide_new(state, tuner, tick, probing.as_ref(), generation);
             if choice.action == Action::Try {
-                begun = true;
+                issued = Some(generation);
+                generation = generation.next();
                 probing = Some(tick.name.clone());
             }
             round.add(tuner, &choice, tick);
         }
         self.tuners = tuners;
-        if begun {
-            self.generation = generation;
-        }
+        self.generation = issued.unwrap_or(self.generation);
         // Rollbacks and confirmations before trials, and pools in the order of their names.
         round.steps.sort_by_key(|step| matches!(step, Step::Try(_)));
         round.records.sort_by(|left, right| left.0.cmp(&right.0));

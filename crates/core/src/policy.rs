@@ -354,14 +354,17 @@ impl Policy {
         } else {
             self.throughput_slow
         };
-        let known = self.shape.as_ref().filter(|shape| shape.classes() >= 3);
+        let known = self.known_shape();
+        let watched = self
+            .began_s
+            .is_some_and(|began| sight.now_s - began >= WATCHED_S);
         let claim = Claim {
             from,
             to,
             purpose,
             before: (throughput, self.tally.seconds.max(1.0)),
             promised: known.map(|shape| shape.throughput(to)),
-            fair: self.turnover <= 0.0 && measured && (self.steps > 0 || to > from),
+            fair: self.turnover <= 0.0 && measured && (self.steps > 0 || to > from || watched),
             since_s: sight.now_s,
         };
         self.steps = self.steps.saturating_add(1);
@@ -429,7 +432,9 @@ impl Policy {
         };
         let residence = |size: f64| size / shape.throughput(size).max(1e-9);
         let stretch = residence(size) / residence(sight.size());
-        self.work.in_time((slo_s - self.wait_s).max(1e-4), stretch)
+        // Longer waits than that are the queue's doing; at any size they would leave nothing to compare.
+        let left_s = (slo_s - self.wait_s).max(0.5 * slo_s);
+        self.work.in_time(left_s, stretch)
     }
 
     /// The goodput that the curves promise at a size.
@@ -507,6 +512,8 @@ impl Policy {
     }
 }
 
+/// A size that was seen for less than this when it was first left is not one to compare with.
+const WATCHED_S: f64 = 10.0;
 /// For so long after a service is first seen, or is another one, little is known of it.
 const YOUNG_S: f64 = 30.0;
 /// Losing a third of what arrives is worth more changes.

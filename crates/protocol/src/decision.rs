@@ -3,6 +3,10 @@
 //! Reasons are enums with numbers. The sentence that a person reads is made from them when they are recorded, so that a
 //! program can count reasons and a test can compare them.
 
+mod verdict;
+
+pub use verdict::Verdict;
+
 use crate::change::ChangeStatus;
 use crate::knob::KnobValue;
 use crate::name::{Generation, KnobName};
@@ -211,83 +215,6 @@ pub struct Expectation {
     pub least_gain_per_s: f64,
 }
 
-/// How a comparison of two windows came out.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[serde(tag = "kind", rename_all = "snake_case")]
-pub enum Verdict {
-    /// Goodput rose beyond its standard error.
-    GoodputRose {
-        /// By how much, a second.
-        gain_per_s: f64,
-        /// Its standard error.
-        error_per_s: f64,
-    },
-    /// Goodput is the same and the 99th percentile fell beyond its standard error.
-    TailFell {
-        /// The 99th percentile before, in microseconds.
-        before_us: u64,
-        /// And now.
-        now_us: u64,
-    },
-    /// Goodput is the same with fewer workers.
-    SameForLess {
-        /// By how much it changed, a second.
-        gain_per_s: f64,
-        /// The standard error of that.
-        error_per_s: f64,
-    },
-    /// Goodput fell beyond its standard error.
-    GoodputFell {
-        /// By how much, a second, as a positive number.
-        loss_per_s: f64,
-        /// Its standard error.
-        error_per_s: f64,
-    },
-    /// More work fails by itself than before.
-    ErrorsRose {
-        /// Failures a second before.
-        before_per_s: f64,
-        /// And now.
-        now_per_s: f64,
-    },
-    /// Goodput is the same and the 99th percentile rose beyond its standard error.
-    TailRose {
-        /// The 99th percentile before, in microseconds.
-        before_us: u64,
-        /// And now.
-        now_us: u64,
-    },
-    /// No difference was found in the time allowed.
-    NoDifference {
-        /// What was seen, a second.
-        gain_per_s: f64,
-        /// Its standard error.
-        error_per_s: f64,
-    },
-    /// The windows alone do not tell; the curve through all that was seen of this pool does.
-    Pooled {
-        /// Throughput at the new size over that at the old one.
-        ratio: f64,
-    },
-    /// Nothing waits any more at the new size.
-    NothingWaits,
-    /// The load moved too much between the windows for a comparison.
-    LoadMoved {
-        /// Arrivals a second before.
-        before_per_s: f64,
-        /// And now.
-        now_per_s: f64,
-    },
-    /// Too little work came to tell.
-    TooFew {
-        /// Completions seen.
-        completed: u64,
-        /// Completions needed.
-        needed: u64,
-    },
-}
-
 /// Why a decision is what it is.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -430,13 +357,6 @@ pub enum Reason {
         /// Lost work, a second.
         lost_per_s: f64,
     },
-    /// Work waits, but it takes much longer in service than it did among fewer: look whether fewer workers do more.
-    Crowded {
-        /// What a job takes in service now, on average, in microseconds.
-        service_us: u64,
-        /// What it took among fewer.
-        lean_us: u64,
-    },
     /// More workers did not pay while work waits: look whether fewer do.
     LookBelow {
         /// Mean of waiting work.
@@ -492,6 +412,20 @@ pub enum Reason {
         before_per_s: f64,
         /// What is done now, a second.
         now_per_s: f64,
+    },
+    /// The queue's limit follows what can still be served in time.
+    QueueFollows {
+        /// What the pool does, a second.
+        done_per_s: f64,
+        /// 99th percentile of the service time, in microseconds.
+        p99_us: u64,
+    },
+    /// The timeout follows the slowest successes.
+    TimeoutFollows {
+        /// 99.9th percentile of the service time of successes, in microseconds.
+        p999_us: u64,
+        /// How many successes that stands on.
+        successes: u64,
     },
     /// Nothing waited for a while, and less is enough.
     Relaxed {

@@ -361,7 +361,11 @@ impl Tuner {
             pending: false,
             ..sight
         };
-        let proposal = self.policy.propose(&sight).map_err(hold)?;
+        let idle = self.regime == Some(Regime::Idle);
+        let proposal = self.policy.propose(&sight).map_err(|reason| match reason {
+            Reason::Ample if idle => hold(Reason::Idle),
+            other => hold(other),
+        })?;
         let spent = self
             .costs
             .iter()

@@ -140,6 +140,7 @@ impl Policy {
         let moved = (size - before).abs() > 0.0;
         if moved {
             let spread = 0.5 * (1.0 + self.work.dispersion());
+            self.changed_s = sight.now_s;
             self.mixing_s = flow.residence_s() * spread;
             self.turnover = spread * size.max(before);
             self.settled_s = sight.now_s + SETTLE_MAX_S;

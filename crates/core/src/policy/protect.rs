@@ -132,9 +132,10 @@ impl Policy {
         let to = (part * size).max(least);
         // What was seen near there, and at three sizes or more, may tell that throughput still grows there, however full the CPU looks.
         let seen = self.cells.weight_within(sight.now_s, 0.75 * to, 1.33 * to);
-        let loses = self.known_shape().filter(|_| seen > 2.0 * super::ENOUGH).is_some_and(|shape| {
-            shape.throughput(to) < (1.0 - FULL_LOSS) * shape.throughput(size)
-        });
+        let loses = self
+            .known_shape()
+            .filter(|_| seen > 2.0 * super::ENOUGH)
+            .is_some_and(|shape| shape.throughput(to) < (1.0 - FULL_LOSS) * shape.throughput(size));
         if libm::round(to) >= 0.9 * size || loses {
             return None;
         }

@@ -79,7 +79,9 @@ impl Policy {
             return Ok(proposal);
         }
         let hungry = self.starved & 0b111;
-        if self.is_starved() && (hungry.count_ones() >= 2 || self.severe) {
+        // Whoever chose a size with room to spare has thought of bursts, so one tick of them is not answered.
+        let severe = self.severe && !self.is_roomy_home(sight);
+        if self.is_starved() && (hungry.count_ones() >= 2 || severe) {
             self.calm_since_s = sight.now_s;
             return self.while_starved(sight, &shape);
         }
@@ -125,6 +127,9 @@ impl Policy {
         if let Some(look) = self.bracket(sight, shape, most) {
             return Ok(look);
         }
+        if let Some(reason) = self.held_by_memory(sight) {
+            return Err(reason);
+        }
         for direction in [Direction::Up, Direction::Down] {
             if let Some(seconds) = self.resting(direction, now) {
                 return Err(Reason::Resting { direction, seconds });
@@ -143,6 +148,17 @@ impl Policy {
             (size / share.max(0.01) * 1.02).max(size)
         });
         fraction(sight.bounds.1).min(by_memory).min(by_cpu)
+    }
+
+    /// Whether it is the memory that leaves no room for growth.
+    fn held_by_memory(&self, sight: &Sight<'_>) -> Option<Reason> {
+        let (size, share) = (sight.size(), sight.memory_share?);
+        let next = size + step_least(size);
+        let predicted_share = self.footprint.share_at((size, share), next);
+        (predicted_share > MEMORY_SHARE_MAX).then_some(Reason::MemoryForbids {
+            predicted_share,
+            allowed_share: MEMORY_SHARE_MAX,
+        })
     }
 
     fn too_large_for_memory(&self, sight: &Sight<'_>) -> Option<Proposal> {
