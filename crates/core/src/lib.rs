@@ -10,6 +10,7 @@
 
 pub mod controller;
 pub mod decision;
+pub mod expression;
 pub mod guard;
 pub mod model;
 pub mod moment;
@@ -21,4 +22,5 @@ pub mod regime;
 pub mod signal;
 #[cfg(test)]
 mod testing;
+pub mod trigger;
 pub mod window;
