@@ -179,19 +179,20 @@ pub fn review(proposal: &Proposal, context: &Context<'_>) -> Result<Permitted, V
     harm(proposal, context)?;
     let bounds = Bounds::of(knob, context.profile);
     let bounded = proposal.workers.clamp(bounds.min, bounds.max);
-    // The step comes last: a value outside the bounds goes back in by steps as well. The host takes its baseline at any step.
-    let baseline = knob.baseline.as_integer();
-    let within_step = if returns && baseline == Some(bounded) {
-        bounded
+    // The step comes last: a value outside the bounds goes back in by steps as well. The host takes its baseline at any step,
+    // but nothing else, such as what the memory leaves of it.
+    let level = if returns {
+        Level::Maximum
     } else {
-        let level = if returns {
-            Level::Maximum
-        } else {
-            context.level
-        };
-        step_limit(bounded, current, knob, level)
+        context.level
     };
-    let affordable = memory(within_step, current, proposal.direction, context)?;
+    let stepped = step_limit(bounded, current, knob, level);
+    let to_baseline = returns && knob.baseline.as_integer() == Some(bounded);
+    let wanted = if to_baseline { bounded } else { stepped };
+    let mut affordable = memory(wanted, current, proposal.direction, context)?;
+    if affordable != bounded {
+        affordable = step_limit(affordable, current, knob, level);
+    }
     let workers = on_grid(affordable, current, knob);
     let (limit, bound) = match proposal.direction {
         Direction::Up => (&context.profile.workers.max, bounds.max),

@@ -235,6 +235,8 @@ pub struct Policy {
     /// Residence times half of one and dispersion: how long the mix in service takes to be that of the new size.
     mixing_s: f64,
     throughput_slow: f64,
+    /// The usual throughput at the present size.
+    usual: Option<f64>,
     dry_s: f64,
     stuck_ticks: u32,
     /// Whether work waited, a bit a clean tick, the newest lowest.
@@ -284,6 +286,7 @@ impl Default for Policy {
             settled_s: 0.0,
             mixing_s: 0.0,
             throughput_slow: 0.0,
+            usual: None,
             dry_s: 0.0,
             stuck_ticks: 0,
             starved: 0,

@@ -3,7 +3,7 @@
 use crate::guard::Permitted;
 use crate::moment::{Moment, Span};
 use crate::observation::{Answer, Receipt};
-use crate::policy::{Claim, proof};
+use crate::policy::{Claim, Purpose, proof};
 use crate::window::{Keep, PoolDelta, Window};
 use trimtab_protocol::change::{ChangeReceipt, ChangeStatus, Phase, TRIAL_MS_MAX, TRIAL_MS_MIN};
 use trimtab_protocol::decision::{
@@ -208,6 +208,9 @@ impl Trial {
     pub(super) fn blind(&mut self, absence: Absence) -> (Action, Reason) {
         if let Stage::Ending { action, reason } = &self.stage {
             return (*action, reason.clone());
+        }
+        if self.claim.purpose == Purpose::Return && matches!(self.stage, Stage::InForce { .. }) {
+            return self.end(Action::Confirm, Reason::NeedsNoProof);
         }
         self.blind_ticks += 1;
         if self.blind_ticks >= BLIND_TICKS_MAX {

@@ -141,6 +141,7 @@ impl Policy {
         if moved {
             let spread = 0.5 * (1.0 + self.work.dispersion());
             self.changed_s = sight.now_s;
+            self.usual = None;
             self.mixing_s = flow.residence_s() * spread;
             self.turnover = spread * size.max(before);
             self.settled_s = sight.now_s + SETTLE_MAX_S;
@@ -167,14 +168,15 @@ impl Policy {
     /// Throughput halves at an unchanged size: something else has happened, and growth into it would do harm.
     fn watch_incident(&mut self, sight: &Sight<'_>, flow: &Flow, starved: bool) {
         let throughput = flow.throughput();
+        let usual = self.usual.unwrap_or(throughput);
+        self.usual = Some(usual + THROUGHPUT_WEIGHT * (throughput - usual));
         match &mut self.lid {
             None => {
-                let fell = throughput < 0.5 * self.throughput_slow
-                    && self.throughput_slow * flow.seconds > super::ENOUGH;
+                let fell = throughput < 0.5 * usual && usual * flow.seconds > super::ENOUGH;
                 if starved && fell && sight.now_s - self.changed_s > 5.0 {
                     self.lid = Some(Lid {
                         size: sight.size(),
-                        throughput: self.throughput_slow,
+                        throughput: usual,
                         until_s: sight.now_s + LID_S.1,
                     });
                 }
