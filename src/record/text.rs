@@ -496,6 +496,11 @@ mod tests {
         ]
     }
 
+    const WATCHING: Reason = Reason::Watching {
+        seconds: 0.25,
+        needed_s: 1.0,
+    };
+
     fn reasons() -> Vec<Reason> {
         let absence = Absence::TimedOut;
         let knob = KnobName::from("workers");
@@ -578,10 +583,7 @@ mod tests {
             ChangeStatus::Expired,
             ChangeStatus::Superseded,
         ];
-        all.push(Reason::Watching {
-            seconds: 0.25,
-            needed_s: 1.0,
-        });
+        all.push(WATCHING);
         all.extend(learnt::tests::reasons());
         all.extend(ends.map(|status| Reason::TrialEnded { status }));
         all.extend(

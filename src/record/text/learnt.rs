@@ -28,6 +28,28 @@ pub(super) fn because(reason: &Reason) -> String {
             "the curve through {sizes} sizes that were seen promises {} there",
             share(gain_share)
         ),
+        Reason::QueueFollows { done_per_s, p99_us } => format!(
+            "at {} a second and {} for the slowest of a hundred, no more than that is served in time",
+            figure(done_per_s),
+            millis(p99_us)
+        ),
+        Reason::TimeoutFollows { p999_us, successes } => format!(
+            "of {successes} successes all but one in a thousand took at most {}",
+            millis(p999_us)
+        ),
+        Reason::Relaxed { needed } => {
+            format!("nothing waited for a while, and {needed} workers are enough")
+        }
+        Reason::NeedsNoProof => {
+            "a return to what was proven, or to what people chose, needs no proof".to_owned()
+        }
+        _ => of_the_service(reason),
+    }
+}
+
+/// The reasons that tell of the load and of the service behind the pool.
+fn of_the_service(reason: &Reason) -> String {
+    match *reason {
         Reason::Surge {
             before_per_s,
             now_per_s,
@@ -62,21 +84,6 @@ pub(super) fn because(reason: &Reason) -> String {
             figure(before_per_s),
             figure(now_per_s)
         ),
-        Reason::QueueFollows { done_per_s, p99_us } => format!(
-            "at {} a second and {} for the slowest of a hundred, no more than that is served in time",
-            figure(done_per_s),
-            millis(p99_us)
-        ),
-        Reason::TimeoutFollows { p999_us, successes } => format!(
-            "of {successes} successes all but one in a thousand took at most {}",
-            millis(p999_us)
-        ),
-        Reason::Relaxed { needed } => {
-            format!("nothing waited for a while, and {needed} workers are enough")
-        }
-        Reason::NeedsNoProof => {
-            "a return to what was proven, or to what people chose, needs no proof".to_owned()
-        }
         _ => String::new(),
     }
 }

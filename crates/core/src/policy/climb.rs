@@ -65,7 +65,7 @@ impl Policy {
         let residence = self
             .cells
             .residence_least()
-            .unwrap_or(self.flow.residence_s());
+            .unwrap_or_else(|| self.flow.residence_s());
         let reason = self.climb_reason(residence, self.arrivals.now().max(self.arrivals.fast()));
         self.go(sight, to, Purpose::Climb, reason)
     }

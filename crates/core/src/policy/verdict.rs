@@ -227,11 +227,10 @@ impl Policy {
         starved: bool,
     ) -> Result<Verdict, Verdict> {
         self.refit(sight.now_s, claim.to);
-        let ratio = self
-            .known_shape()
-            .map_or(comparison.now / comparison.before.max(1e-9), |shape| {
-                shape.throughput(claim.to) / shape.throughput(claim.from).max(1e-9)
-            });
+        let ratio = match self.known_shape() {
+            Some(shape) => shape.throughput(claim.to) / shape.throughput(claim.from).max(1e-9),
+            None => comparison.now / comparison.before.max(1e-9),
+        };
         let keep = if comparison.up {
             ratio > POOLED_UP || claim.purpose == Purpose::Climb
         } else {
