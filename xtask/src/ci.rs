@@ -26,7 +26,7 @@ struct Step {
     run: fn(&Path) -> Result<Option<String>>,
 }
 
-const STEPS: [Step; 9] = [
+const STEPS: [Step; 10] = [
     step("format", true, |root| {
         shell::cargo(root, &["fmt", "--all", "--check"]).map(|()| None)
     }),
@@ -35,6 +35,10 @@ const STEPS: [Step; 9] = [
         shell::cargo(root, &words(arguments)).map(|()| None)
     }),
     step("tests", true, |root| shell::tests(root).map(Some)),
+    step("model checkers", false, |root| {
+        let arguments = "test --release --locked -p trimtab-checks";
+        shell::cargo(root, &words(arguments)).map(|()| None)
+    }),
     step("documentation tests", true, |root| {
         let arguments = "test --workspace --all-features --locked --doc";
         shell::cargo(root, &words(arguments)).map(|()| None)
