@@ -255,7 +255,7 @@ mod tests {
         let (Ok(Command::Run(args)), _, _) = parsed(line) else {
             panic!("it is a good line");
         };
-        let vars = Overrides::from_vars([("TRIMTAB_MODE".into(), "observe".into())]);
+        let vars = Overrides::from_vars([("TRIMTAB__MODE".into(), "observe".into())]);
         let config = args.load(vars).expect("it is valid");
         assert_eq!(config.settings.mode, trimtab_protocol::decision::Mode::Act);
         assert_eq!(config.socket, std::path::Path::new("/run/a.sock"));

@@ -50,7 +50,7 @@ const SIDECAR: &[Row] = &[
 ];
 
 /// The core's plain data and helpers, which all of it may import; each also what stands above it here.
-const CORE_LEAVES: &[&str] = &["moment", "number", "expression", "profile"];
+const CORE_LEAVES: &[&str] = &["moment", "number", "expression", "profile", "trigger"];
 
 /// The core's stages: each may import what stands above it, and every leaf.
 const CORE_STAGES: &[&str] = &[
