@@ -5,6 +5,7 @@
 
 mod aftermath;
 mod lease;
+mod others;
 mod report;
 mod trial;
 mod tuner;
@@ -21,6 +22,7 @@ use trimtab_protocol::name::{Epoch, Generation, InstanceId, KnobName, PoolName};
 use trimtab_protocol::state::{HostState, PoolKind, PoolState, feature};
 use trimtab_protocol::view::DecisionRecord;
 
+use others::{Others, OthersTick};
 use tuner::{Choice, PoolTick, Tuner};
 
 /// Good ticks that are watched after a start, a gap or a restart of the host before anything is changed.
@@ -34,6 +36,8 @@ const GAP_INTERVALS: u64 = 5;
 pub struct Controller {
     settings: Settings,
     tuners: BTreeMap<PoolName, Tuner>,
+    /// The pools without workers.
+    others: Others,
     /// The last observation whose state could be read.
     last: Option<Observation>,
     instance: Option<InstanceId>,
@@ -59,6 +63,7 @@ impl Controller {
         Self {
             settings,
             tuners: BTreeMap::new(),
+            others: Others::default(),
             last: None,
             instance: None,
             lease: None,
@@ -102,6 +107,7 @@ impl Controller {
                     .push((Some(name.clone()), self.bare_record(&name, &choice)));
             }
         }
+        self.others.give_up(None, &mut round);
         let lease = self
             .lease
             .take()
@@ -216,7 +222,19 @@ impl Controller {
             }
             round.add(tuner, &choice, tick);
         }
+        let quiet = probing.is_none() && !tuners.values().any(Tuner::is_waiting);
         self.tuners = tuners;
+        let mut others = std::mem::take(&mut self.others);
+        let tick = OthersTick {
+            observation,
+            state,
+            signals,
+            deltas,
+            generation: (!begun).then_some(generation),
+            quiet,
+        };
+        begun |= others.decide(self, &tick, &mut round);
+        self.others = others;
         if begun {
             self.generation = generation;
         }
@@ -335,6 +353,7 @@ impl Controller {
                     .push((Some(name.clone()), self.bare_record(&name, &choice)));
             }
         }
+        self.others.give_up(Some(absence), &mut round);
         // The lease is still renewed: the host may well be there, and only its answer be late.
         let lease = match (self.settings.mode, self.lease) {
             (Mode::Act, Some(epoch)) => LeaseWish::Renew(epoch),
@@ -424,6 +443,7 @@ impl Controller {
         if self.instance.as_ref() != Some(&state.instance) {
             self.instance = Some(state.instance.clone());
             self.tuners.clear();
+            self.others = Others::default();
             self.last = None;
             self.lease = None;
             self.generation = state.generation;
