@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+pub mod batch;
 mod control;
 mod counters;
 mod dial;
@@ -13,6 +14,7 @@ mod limit;
 pub mod memory;
 pub mod object_pool;
 pub mod part;
+pub mod pipeline;
 pub mod pool;
 mod process;
 mod registry;
