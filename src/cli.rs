@@ -4,9 +4,11 @@
 //! [`Exit`] that `main` turns into the process's code.
 
 mod check;
+mod conform;
 mod status;
 
 pub use check::CheckArgs;
+pub use conform::ConformArgs;
 pub use status::StatusArgs;
 
 use crate::config::{self, Config, ConfigErrors, Overrides};
@@ -26,6 +28,8 @@ pub enum Command {
     Check(CheckArgs),
     /// Show what a running sidecar sees and does
     Status(StatusArgs),
+    /// Replay the corpus of the control API against a host, and say how far it keeps it
+    Conform(ConformArgs),
 }
 
 /// An adaptive runtime optimizer that runs beside a service, resizes its pools, and proves that each change helped
