@@ -73,13 +73,13 @@ fn set(runtime: &Runtime, memory: &Memory, level: MemoryLevel) {
     let knob = &memory.knobs()[0].knob;
     let value = KnobValue::Choice(level.word().to_owned());
     runtime.block_on(async { knob.apply(&value).await });
-    memory.tend(boot_ns());
+    memory.upkeep(boot_ns());
 }
 
 /// Tends the part as a host's control side does, until told to end.
-fn tend(memory: &Memory, end: &AtomicBool) {
+fn keep_up(memory: &Memory, end: &AtomicBool) {
     while !end.load(Ordering::Acquire) {
-        memory.tend(boot_ns());
+        memory.upkeep(boot_ns());
         std::thread::park_timeout(Duration::from_millis(50));
     }
 }
@@ -90,7 +90,7 @@ fn requests_a_cpu_second(runtime: &Runtime, memory: &Memory, level: MemoryLevel)
     let end = AtomicBool::new(false);
     let before_ns = process_cpu_ns().expect("it has one");
     let done: u64 = std::thread::scope(|scope| {
-        let tending = scope.spawn(|| tend(memory, &end));
+        let tending = scope.spawn(|| keep_up(memory, &end));
         let ends_ns = boot_ns() + STRETCH_NS;
         let serving: Vec<_> = (0..THREADS)
             .map(|_| scope.spawn(move || serve(ends_ns)))
@@ -139,7 +139,7 @@ fn given_back(runtime: &Runtime, memory: &Memory, own: MemoryLevel, level: Memor
     set(runtime, memory, level);
     let end = AtomicBool::new(false);
     std::thread::scope(|scope| {
-        let tending = scope.spawn(|| tend(memory, &end));
+        let tending = scope.spawn(|| keep_up(memory, &end));
         let ends_ns = boot_ns() + 2_000_000_000;
         while boot_ns() < ends_ns {
             std::thread::park_timeout(Duration::from_millis(10));

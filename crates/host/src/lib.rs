@@ -3,6 +3,7 @@
 pub mod batch;
 mod control;
 mod counters;
+pub mod deadline;
 mod dial;
 pub mod fuse;
 pub mod governor;
@@ -25,3 +26,7 @@ pub mod slab;
 mod socket;
 mod state_dir;
 pub mod tasks;
+pub mod threads;
+mod timer;
+
+pub use deadline::spawn;

@@ -12,7 +12,7 @@ use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -71,6 +71,8 @@ struct Entry {
     fuse: Option<Arc<Fuse>>,
     /// What the fuse was last set to, in nanoseconds of the boot-time clock; 0 means that it is clear.
     armed_ns: AtomicU64,
+    /// What the part was last told.
+    tended: AtomicBool,
     kills: bool,
 }
 
@@ -95,6 +97,7 @@ impl Registry {
                 kind: part.kind(),
                 fuse: part.fuse(),
                 armed_ns: AtomicU64::new(0),
+                tended: AtomicBool::new(false),
                 kills: declared.iter().any(|(_, shrink)| *shrink == Shrink::Kills),
                 knobs,
                 part,
@@ -149,6 +152,19 @@ impl Registry {
         }
     }
 
+    /// Tells a part whether someone decides about its knobs, if that is not what it was told last.
+    pub(crate) fn set_tended(&self, pool: &PoolName, tended: bool) {
+        let Some(entry) = self.pools.get(pool) else {
+            return;
+        };
+        if entry.tended.swap(tended, Ordering::AcqRel) == tended {
+            return;
+        }
+        if catch_unwind(AssertUnwindSafe(|| entry.part.tended(tended))).is_err() {
+            self.count_failure();
+        }
+    }
+
     /// Opens all fuses: whatever becomes of the control side, no request waits for it.
     pub(crate) fn clear_fuses(&self) {
         for pool in self.pools.keys() {
@@ -157,9 +173,9 @@ impl Registry {
     }
 
     /// Lets each part do what is due, and says when the next thing will be, if ever.
-    pub(crate) fn tend(&self, now_ns: u64) -> Option<u64> {
+    pub(crate) fn upkeep(&self, now_ns: u64) -> Option<u64> {
         let tended = self.pools.values().filter_map(|entry| {
-            catch_unwind(AssertUnwindSafe(|| entry.part.tend(now_ns))).unwrap_or_else(|_| {
+            catch_unwind(AssertUnwindSafe(|| entry.part.upkeep(now_ns))).unwrap_or_else(|_| {
                 self.count_failure();
                 None
             })
