@@ -1,1 +1,14 @@
-//! Flame graphs.
+mod collect;
+mod draw;
+mod elf;
+mod kind;
+mod module;
+mod names;
+mod quality;
+mod record;
+mod session;
+mod space;
+mod stacks;
+mod task;
+mod tree;
+mod watch;
