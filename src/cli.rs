@@ -4,9 +4,11 @@
 //! [`Exit`] that `main` turns into the process's code.
 
 mod check;
+mod flame;
 mod status;
 
 pub use check::CheckArgs;
+pub use flame::FlameArgs;
 pub use status::StatusArgs;
 
 use crate::config::{self, Config, ConfigErrors, Overrides};
@@ -24,6 +26,8 @@ pub enum Command {
     Run(RunArgs),
     /// Check a configuration and profiles, and say all that is wrong with them
     Check(CheckArgs),
+    /// Draw where a process's time goes, from outside and without preparing it
+    Flame(FlameArgs),
     /// Show what a running sidecar sees and does
     Status(StatusArgs),
 }

@@ -24,7 +24,6 @@ const STEP_MS: u32 = 100;
 /// What was collected.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Profile {
-    pub(crate) pid: u32,
     pub(crate) kind: Kind,
     pub(crate) stacks: Stacks,
     pub(crate) counts: Counts,
@@ -38,31 +37,52 @@ pub(crate) struct Profile {
 ///
 /// # Errors
 /// Why nothing could be collected.
-pub(crate) fn collect(brief: &Brief, window_ns: u64, modules: &Modules, stop: &AtomicBool) -> io::Result<Profile> {
+pub(crate) fn collect(
+    brief: &Brief,
+    window_ns: u64,
+    modules: &Modules,
+    stop: &AtomicBool,
+) -> io::Result<Profile> {
     let mut brief = brief.clone();
-    let mut profile = Profile { pid: brief.pid, kind: brief.kind, ..Profile::default() };
+    let mut profile = Profile {
+        kind: brief.kind,
+        ..Profile::default()
+    };
     let begun_ns = boot_ns();
     let end_ns = begun_ns.saturating_add(window_ns);
     profile.from_ns = begun_ns;
     let mut watch = Watch::begin(brief.clone(), modules.clone())?;
     loop {
         let now = boot_ns();
-        let left_ms = u32::try_from(end_ns.saturating_sub(now).div_ceil(1_000_000)).unwrap_or(u32::MAX);
+        let left_ms =
+            u32::try_from(end_ns.saturating_sub(now).div_ceil(1_000_000)).unwrap_or(u32::MAX);
         if left_ms == 0 || stop.load(Ordering::Relaxed) || !is_there(brief.pid) {
             break;
         }
         let Profile { stacks, counts, .. } = &mut profile;
-        watch.step(left_ms.min(STEP_MS), stacks, |hit| *counts.entry(hit.stack).or_default() += hit.weight)?;
+        watch.wait(left_ms.min(STEP_MS))?;
+        watch.take(stacks, |hit| {
+            *counts.entry(hit.stack).or_default() += hit.weight
+        });
         if let Some(larger) = larger_copy(&watch) {
             brief.stack_bytes = larger;
             let early = now.saturating_sub(begun_ns) < window_ns / THROWN_AWAY_PART;
-            let Profile { stacks, counts, quality, .. } = &mut profile;
-            let replaced = std::mem::replace(&mut watch, Watch::begin(brief.clone(), modules.clone())?);
+            let Profile {
+                stacks,
+                counts,
+                quality,
+                ..
+            } = &mut profile;
+            let replaced =
+                std::mem::replace(&mut watch, Watch::begin(brief.clone(), modules.clone())?);
             if early {
-                (*stacks, *counts, *quality) = (Stacks::default(), Counts::default(), Quality::default());
+                (*stacks, *counts, *quality) =
+                    (Stacks::default(), Counts::default(), Quality::default());
                 profile.from_ns = boot_ns();
             } else {
-                quality.add(&replaced.end(stacks, |hit| *counts.entry(hit.stack).or_default() += hit.weight));
+                quality.add(&replaced.end(stacks, |hit| {
+                    *counts.entry(hit.stack).or_default() += hit.weight
+                }));
             }
         }
     }
@@ -73,18 +93,35 @@ fn finish(mut profile: Profile, watch: Watch) -> io::Result<Profile> {
     profile.until_ns = boot_ns();
     let window_ns = profile.until_ns.saturating_sub(profile.from_ns);
     let sleepers = watch.sleepers();
-    let Profile { stacks, counts, kind, quality: earlier, .. } = &mut profile;
-    let mut quality = watch.end(stacks, |hit| *counts.entry(hit.stack).or_default() += hit.weight);
+    let Profile {
+        stacks,
+        counts,
+        kind,
+        quality: earlier,
+        ..
+    } = &mut profile;
+    let mut quality = watch.end(stacks, |hit| {
+        *counts.entry(hit.stack).or_default() += hit.weight
+    });
     quality.add(earlier);
     quality.window_ms = window_ns / 1_000_000;
     if *kind != Kind::Cpu && !sleepers.is_empty() {
         for (tid, name) in &sleepers {
-            let calls = [Frame::Thread { tid: *tid, name: stacks.text_id(name) }, Frame::Text(stacks.text_id(ASLEEP))];
+            let calls = [
+                Frame::Thread {
+                    tid: *tid,
+                    name: stacks.text_id(name),
+                },
+                Frame::Text(stacks.text_id(ASLEEP)),
+            ];
             if let Some(stack) = stacks.intern(calls) {
                 *counts.entry(stack).or_default() += window_ns / 1_000;
             }
         }
-        quality.unseen.push(format!("the stacks of {} threads that slept all the time", sleepers.len()));
+        quality.unseen.push(format!(
+            "the stacks of {} threads that slept all the time",
+            sleepers.len()
+        ));
     }
     profile.quality = quality;
     Ok(profile)
@@ -96,7 +133,8 @@ const ASLEEP: &str = "[asleep all the time]";
 /// A larger copy, where too many samples were cut off.
 pub(crate) fn larger_copy(watch: &Watch) -> Option<u32> {
     let quality = watch.quality();
-    let enough = quality.samples >= JUDGED_SAMPLES && quality.truncated * TRUNCATED_ONE_IN > quality.samples;
+    let enough =
+        quality.samples >= JUDGED_SAMPLES && quality.truncated * TRUNCATED_ONE_IN > quality.samples;
     let larger = (watch.stack_bytes() * 2).min(STACK_BYTES_MAX);
     (enough && larger > watch.stack_bytes()).then_some(larger)
 }
@@ -104,5 +142,10 @@ pub(crate) fn larger_copy(watch: &Watch) -> Option<u32> {
 pub(crate) fn is_there(pid: u32) -> bool {
     // One that has ended and was not waited for has no threads that could be sampled.
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"));
-    stat.is_ok_and(|stat| !stat.rsplit(')').next().is_some_and(|rest| rest.starts_with(" Z")))
+    stat.is_ok_and(|stat| {
+        !stat
+            .rsplit(')')
+            .next()
+            .is_some_and(|rest| rest.starts_with(" Z"))
+    })
 }

@@ -39,18 +39,18 @@ pub enum View {
 
 /// What stands around the picture.
 #[derive(Clone, Debug, Default)]
-pub struct Caption {
+pub(crate) struct Caption {
     /// What it shows.
-    pub title: String,
+    pub(crate) title: String,
     /// How good it is.
-    pub subtitle: String,
+    pub(crate) subtitle: String,
 }
 
 /// Draws a plain profile.
 ///
 /// # Errors
 /// When the picture cannot be made, which is a bug.
-pub fn svg(tree: &Tree, kind: Kind, view: View, caption: &Caption) -> io::Result<Vec<u8>> {
+pub(crate) fn svg(tree: &Tree, kind: Kind, view: View, caption: &Caption) -> io::Result<Vec<u8>> {
     let mut options = options(kind, view, caption);
     options.colors = Palette::Multi(MultiPalette::Rust);
     match view {
@@ -64,7 +64,12 @@ pub fn svg(tree: &Tree, kind: Kind, view: View, caption: &Caption) -> io::Result
 ///
 /// # Errors
 /// When the picture cannot be made, which is a bug.
-pub fn svg_of_difference(both: &Tree, kind: Kind, view: View, caption: &Caption) -> io::Result<Vec<u8>> {
+pub(crate) fn svg_of_difference(
+    both: &Tree,
+    kind: Kind,
+    view: View,
+    caption: &Caption,
+) -> io::Result<Vec<u8>> {
     let mut options = options(kind, view, caption);
     match view {
         View::Flame | View::Icicle => draw(both, &mut options, true),
@@ -83,7 +88,11 @@ fn options(kind: Kind, view: View, caption: &Caption) -> Options<'static> {
     options.min_width = WIDTH_PERCENT_MIN;
     options.font_type = "sans-serif".to_owned();
     options.text_truncate_direction = TextTruncateDirection::Right;
-    options.direction = if view == View::Icicle { Direction::Inverted } else { Direction::Straight };
+    options.direction = if view == View::Icicle {
+        Direction::Inverted
+    } else {
+        Direction::Straight
+    };
     options
 }
 
@@ -96,14 +105,31 @@ fn cut(text: &str) -> String {
 }
 
 fn draw(tree: &Tree, options: &mut Options<'_>, both: bool) -> io::Result<Vec<u8>> {
-    let drawn = if both { tree.total(Side::Second) } else { tree.total(Side::First) };
+    let drawn = if both {
+        tree.total(Side::Second)
+    } else {
+        tree.total(Side::First)
+    };
     if drawn == 0 {
-        return Ok(nothing(&options.title, options.subtitle.as_deref().unwrap_or_default()));
+        return Ok(nothing(
+            &options.title,
+            options.subtitle.as_deref().unwrap_or_default(),
+        ));
     }
     let mut budget = SVG_BYTES_MAX - FRAME_BYTES;
     loop {
         // Escaping makes some letters up to six times as long.
-        let escaped = |name: &str| name.bytes().map(|byte| if matches!(byte, b'<' | b'>' | b'&' | b'"' | b'\'') { 6 } else { 1 }).sum::<usize>();
+        let escaped = |name: &str| {
+            name.bytes()
+                .map(|byte| {
+                    if matches!(byte, b'<' | b'>' | b'&' | b'"' | b'\'') {
+                        6
+                    } else {
+                        1
+                    }
+                })
+                .sum::<usize>()
+        };
         let pruned = tree.pruned(budget, |name| CALL_BYTES + 2 * escaped(name));
         let lines = pruned.folded(both);
         let mut svg = Vec::with_capacity(SVG_BYTES_MAX);
@@ -118,7 +144,10 @@ fn draw(tree: &Tree, options: &mut Options<'_>, both: bool) -> io::Result<Vec<u8
 /// A picture that says why there is none.
 fn nothing(title: &str, subtitle: &str) -> Vec<u8> {
     let text = |y: u32, size: u32, text: &str| {
-        format!("<text x=\"600\" y=\"{y}\" font-size=\"{size}\" text-anchor=\"middle\">{}</text>", escape(text))
+        format!(
+            "<text x=\"600\" y=\"{y}\" font-size=\"{size}\" text-anchor=\"middle\">{}</text>",
+            escape(text)
+        )
     };
     format!(
         "<?xml version=\"1.0\" standalone=\"no\"?>\n<svg version=\"1.1\" width=\"1200\" height=\"140\" viewBox=\"0 0 1200 140\" \
@@ -151,26 +180,40 @@ mod tests {
     use super::*;
 
     fn caption() -> Caption {
-        Caption { title: "shop <1>".to_owned(), subtitle: "9 samples".to_owned() }
+        Caption {
+            title: "shop <1>".to_owned(),
+            subtitle: "9 samples".to_owned(),
+        }
     }
 
     fn drawn(tree: &Tree, view: View) -> String {
-        String::from_utf8(svg(tree, Kind::Cpu, view, &caption()).expect("it can be drawn")).expect("it is text")
+        String::from_utf8(svg(tree, Kind::Cpu, view, &caption()).expect("it can be drawn"))
+            .expect("it is text")
     }
 
     #[test]
     fn names_from_the_host_are_escaped() {
         let mut tree = Tree::default();
-        tree.add(["main", "</title><script>alert('1')</script>\u{1b}\"&"], Side::First, 5);
+        tree.add(
+            ["main", "</title><script>alert('1')</script>\u{1b}\"&"],
+            Side::First,
+            5,
+        );
         let text = drawn(&tree, View::Flame);
-        assert!(!text.contains("<script>alert") && !text.contains('\u{1b}'), "{text}");
+        assert!(
+            !text.contains("<script>alert") && !text.contains('\u{1b}'),
+            "{text}"
+        );
         assert!(text.contains("&lt;script&gt;"), "{text}");
     }
 
     #[test]
     fn nothing_is_a_picture_that_says_so() {
         let text = drawn(&Tree::default(), View::Flame);
-        assert!(text.contains("No samples") && text.contains("shop &lt;1&gt;"), "{text}");
+        assert!(
+            text.contains("No samples") && text.contains("shop &lt;1&gt;"),
+            "{text}"
+        );
     }
 
     #[test]
@@ -184,23 +227,37 @@ mod tests {
 
     #[test]
     fn a_comparison_is_drawn_with_what_grew_and_what_shrank() {
-        let [before, after] = ["m;a 10\nm;b 10", "m;a 30\nm;b 10"].map(|text| Tree::of_folded(text).expect("folded"));
+        let [before, after] =
+            ["m;a 10\nm;b 10", "m;a 30\nm;b 10"].map(|text| Tree::of_folded(text).expect("folded"));
         let both = Tree::compare(&before, &after);
-        let svg = svg_of_difference(&both, Kind::Cpu, View::Flame, &caption()).expect("it can be drawn");
+        let svg =
+            svg_of_difference(&both, Kind::Cpu, View::Flame, &caption()).expect("it can be drawn");
         let text = String::from_utf8(svg).expect("it is text");
-        assert!(text.contains("+25.00%") && text.contains("-25.00%"), "{text}");
+        assert!(
+            text.contains("+25.00%") && text.contains("-25.00%"),
+            "{text}"
+        );
     }
 
     #[test]
     fn a_picture_stays_below_its_limit_whatever_the_names() {
         let mut tree = Tree::default();
         for stack in 0..20_000_u64 {
-            let calls: Vec<String> = (0..12).map(|depth| format!("<&\"'>::{}::{depth}", stack % (7 << depth))).collect();
-            tree.add(std::iter::once("main").chain(calls.iter().map(String::as_str)), Side::First, 1 + stack % 5);
+            let calls: Vec<String> = (0..12)
+                .map(|depth| format!("<&\"'>::{}::{depth}", stack % (7 << depth)))
+                .collect();
+            tree.add(
+                std::iter::once("main").chain(calls.iter().map(String::as_str)),
+                Side::First,
+                1 + stack % 5,
+            );
         }
         for view in [View::Flame, View::Reverse] {
             let length = drawn(&tree, view).len();
-            assert!((100_000..=SVG_BYTES_MAX).contains(&length), "{view:?}: {length}");
+            assert!(
+                (100_000..=SVG_BYTES_MAX).contains(&length),
+                "{view:?}: {length}"
+            );
         }
     }
 }

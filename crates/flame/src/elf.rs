@@ -64,16 +64,25 @@ impl Image {
             if section.size() > TABLES_BYTES_MAX {
                 return None;
             }
-            Some(Section { addresses, bytes: section.data().ok()?.into() })
+            Some(Section {
+                addresses,
+                bytes: section.data().ok()?.into(),
+            })
         };
         let addresses = |name: &str| {
             let section = file.section_by_name(name)?;
             Some(section.address()..section.address().checked_add(section.size())?)
         };
         let code = file.segments().filter_map(|segment| {
-            let SegmentFlags::Elf { p_flags, .. } = segment.flags() else { return None };
+            let SegmentFlags::Elf { p_flags, .. } = segment.flags() else {
+                return None;
+            };
             let (offset, bytes) = segment.file_range();
-            (p_flags.contains(PF_X) && bytes > 0).then_some(Segment { offset, bytes, address: segment.address() })
+            (p_flags.contains(PF_X) && bytes > 0).then_some(Segment {
+                offset,
+                bytes,
+                address: segment.address(),
+            })
         });
         Some(Self {
             code: code.collect(),
@@ -93,20 +102,29 @@ impl Image {
     /// a segment begins. So two segments may share a page of the file, and the one with code whose first page it is counts.
     pub(crate) fn bias(&self, start: u64, offset: u64) -> Option<u64> {
         let first_page = |segment: &&Segment| segment.offset & !(PAGE - 1);
-        let begins = self.code.iter().find(|segment| first_page(segment) == offset);
+        let begins = self
+            .code
+            .iter()
+            .find(|segment| first_page(segment) == offset);
         let segment = begins.or_else(|| {
             let inside = |segment: &&Segment| {
-                first_page(segment) < offset && offset < segment.offset.saturating_add(segment.bytes)
+                first_page(segment) < offset
+                    && offset < segment.offset.saturating_add(segment.bytes)
             };
             self.code.iter().find(inside)
         })?;
-        let mapped_at = segment.address.wrapping_sub(segment.offset).wrapping_add(offset);
+        let mapped_at = segment
+            .address
+            .wrapping_sub(segment.offset)
+            .wrapping_add(offset);
         Some(start.wrapping_sub(mapped_at))
     }
 
     /// The address that the file itself uses for a place in it.
     pub(crate) fn address_of(&self, offset: u64) -> Option<u64> {
-        let holds = |segment: &&Segment| (segment.offset..segment.offset.saturating_add(segment.bytes)).contains(&offset);
+        let holds = |segment: &&Segment| {
+            (segment.offset..segment.offset.saturating_add(segment.bytes)).contains(&offset)
+        };
         let segment = self.code.iter().find(holds)?;
         Some(offset - segment.offset + segment.address)
     }
@@ -115,7 +133,9 @@ impl Image {
     pub(crate) fn function_start(&self, address: u64) -> Option<u64> {
         let table = self.eh_frame_hdr.as_ref()?;
         // Version 1, the frame's pointer as 32 bits, the count as 32 bits, the table as pairs relative to the table's section.
-        let [1, _, 0x03, 0x3b, rest @ ..] = &*table.bytes else { return None };
+        let [1, _, 0x03, 0x3b, rest @ ..] = &*table.bytes else {
+            return None;
+        };
         let (_, rest) = rest.split_first_chunk::<4>()?;
         let (count, rest) = rest.split_first_chunk::<4>()?;
         let count = usize::try_from(u32::from_le_bytes(*count)).ok()?;
@@ -137,10 +157,17 @@ impl Image {
     }
 
     /// The image as the unwinder takes it, mapped at these addresses.
-    pub(crate) fn to_module(&self, name: String, mapped: Range<u64>, bias: u64) -> Module<Arc<[u8]>> {
+    pub(crate) fn to_module(
+        &self,
+        name: String,
+        mapped: Range<u64>,
+        bias: u64,
+    ) -> Module<Arc<[u8]>> {
         let split = |section: &Option<Section>| {
             let section = section.clone();
-            section.map(|section| (section.addresses, section.bytes)).unzip()
+            section
+                .map(|section| (section.addresses, section.bytes))
+                .unzip()
         };
         let (eh_frame_svma, eh_frame) = split(&self.eh_frame);
         let (eh_frame_hdr_svma, eh_frame_hdr) = split(&self.eh_frame_hdr);
@@ -167,23 +194,39 @@ mod tests {
     use super::*;
 
     fn segment(offset: u64, bytes: u64, address: u64) -> Segment {
-        Segment { offset, bytes, address }
+        Segment {
+            offset,
+            bytes,
+            address,
+        }
     }
 
     #[test]
     fn a_segment_that_begins_inside_a_page_is_found_by_that_page() {
         // As rust-lld lays them out: the data before it ends in the page where the code begins.
-        let image = Image { code: vec![segment(0x1_2340, 0x8000, 0x1_3340)], ..Image::default() };
-        let bias = image.bias(0x5555_0001_3000, 0x1_2000).expect("its code is mapped");
+        let image = Image {
+            code: vec![segment(0x1_2340, 0x8000, 0x1_3340)],
+            ..Image::default()
+        };
+        let bias = image
+            .bias(0x5555_0001_3000, 0x1_2000)
+            .expect("its code is mapped");
         assert_eq!(bias, 0x5555_0000_0000);
-        assert_eq!(image.bias(0x5555_0001_3000, 0x1_0000), None, "that page holds no code");
+        assert_eq!(
+            image.bias(0x5555_0001_3000, 0x1_0000),
+            None,
+            "that page holds no code"
+        );
         assert_eq!(image.address_of(0x1_2350), Some(0x1_3350));
         assert_eq!(image.address_of(0x1_2330), None);
     }
 
     #[test]
     fn the_later_part_of_a_mapping_that_was_split_has_the_same_bias() {
-        let image = Image { code: vec![segment(0x1000, 0x8000, 0x1000)], ..Image::default() };
+        let image = Image {
+            code: vec![segment(0x1000, 0x8000, 0x1000)],
+            ..Image::default()
+        };
         assert_eq!(image.bias(0x7f00_0000_1000, 0x1000), Some(0x7f00_0000_0000));
         assert_eq!(image.bias(0x7f00_0000_4000, 0x4000), Some(0x7f00_0000_0000));
     }
@@ -195,7 +238,9 @@ mod tests {
         assert!(image.eh_frame.is_some() && image.named);
         let code = image.code.first().copied().expect("it has code");
         let inside = code.address + code.bytes / 2;
-        let start = image.function_start(inside).expect("most code has a function");
+        let start = image
+            .function_start(inside)
+            .expect("most code has a function");
         assert!(start <= inside && image.function_start(start) == Some(start));
     }
 

@@ -25,8 +25,6 @@ pub(crate) struct ModuleId(u32);
 pub(crate) struct Module {
     /// What it is called: the last part of its path.
     pub(crate) name: String,
-    /// Its path as its process knows it.
-    pub(crate) path: String,
     /// What unwinding needs of it.
     pub(crate) image: Image,
     file: Option<File>,
@@ -69,9 +67,13 @@ impl Modules {
             return *known;
         }
         let module = Image::read(&file).map(|image| {
-            let path = path.trim_end_matches(DELETED).to_owned();
+            let path = path.trim_end_matches(DELETED);
             let name = path.rsplit('/').next().unwrap_or_default().to_owned();
-            Module { name, path, image, file: Some(file) }
+            Module {
+                name,
+                image,
+                file: Some(file),
+            }
         });
         let id = module.and_then(|module| table.add(module));
         table.known.insert(key, id);
@@ -86,7 +88,11 @@ impl Modules {
         }
         let module = own_vdso().and_then(|bytes| {
             let image = Image::from_bytes(&bytes)?;
-            Some(Module { name: "[vdso]".to_owned(), path: "[vdso]".to_owned(), image, file: None })
+            Some(Module {
+                name: "[vdso]".to_owned(),
+                image,
+                file: None,
+            })
         });
         let id = module.and_then(|module| table.add(module));
         table.vdso = Some(id);
@@ -113,7 +119,8 @@ impl Table {
 fn open(pid: u32, path: &str) -> Option<File> {
     if path.ends_with(DELETED) {
         let program = format!("/proc/{pid}/exe");
-        let is_program = std::fs::read_link(&program).is_ok_and(|target| target.to_str() == Some(path));
+        let is_program =
+            std::fs::read_link(&program).is_ok_and(|target| target.to_str() == Some(path));
         return File::open(program).ok().filter(|_| is_program);
     }
     let in_its_root = File::open(format!("/proc/{pid}/root{path}"));
@@ -124,10 +131,18 @@ fn own_vdso() -> Option<Vec<u8>> {
     let maps = std::fs::read_to_string("/proc/self/maps").ok()?;
     let line = maps.lines().find(|line| line.ends_with("[vdso]"))?;
     let (start, end) = line.split(' ').next()?.split_once('-')?;
-    let (start, end) = (u64::from_str_radix(start, 16).ok()?, u64::from_str_radix(end, 16).ok()?);
-    let length = end.checked_sub(start).filter(|length| *length <= VDSO_BYTES_MAX)?;
+    let (start, end) = (
+        u64::from_str_radix(start, 16).ok()?,
+        u64::from_str_radix(end, 16).ok()?,
+    );
+    let length = end
+        .checked_sub(start)
+        .filter(|length| *length <= VDSO_BYTES_MAX)?;
     let mut bytes = vec![0; usize::try_from(length).ok()?];
-    File::open("/proc/self/mem").ok()?.read_exact_at(&mut bytes, start).ok()?;
+    File::open("/proc/self/mem")
+        .ok()?
+        .read_exact_at(&mut bytes, start)
+        .ok()?;
     Some(bytes)
 }
 
@@ -145,7 +160,9 @@ mod tests {
         std::fs::copy("/proc/self/exe", &path).expect("it can be copied");
         let path = path.to_str().expect("it is text");
         let modules = Modules::default();
-        let first = modules.of_path(std::process::id(), path).expect("it is a program");
+        let first = modules
+            .of_path(std::process::id(), path)
+            .expect("it is a program");
         assert_eq!(modules.of_path(std::process::id(), path), Some(first));
         std::fs::remove_file(path).expect("it is ours");
         let module = modules.get(first).expect("it is kept");

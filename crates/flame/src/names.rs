@@ -44,7 +44,9 @@ pub(crate) struct Namer {
 
 impl fmt::Debug for Namer {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.debug_struct("Namer").field("known", &self.known.len()).finish_non_exhaustive()
+        out.debug_struct("Namer")
+            .field("known", &self.known.len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -66,7 +68,10 @@ impl Namer {
     pub(crate) fn name(&mut self, stacks: &Stacks, inlined: bool) -> Names {
         let frames = stacks.frames();
         let mut by_module: BTreeMap<ModuleId, Vec<(usize, u64)>> = BTreeMap::new();
-        let mut names = Names { by_frame: vec![Vec::new(); frames.len()], nameless: vec![false; frames.len()] };
+        let mut names = Names {
+            by_frame: vec![Vec::new(); frames.len()],
+            nameless: vec![false; frames.len()],
+        };
         for (at, frame) in frames.iter().enumerate() {
             let one = match *frame {
                 Frame::Code { module, offset } => {
@@ -74,8 +79,13 @@ impl Namer {
                     continue;
                 }
                 Frame::Thread { name, .. } | Frame::Text(name) => Some(clean(stacks.text(name))),
-                Frame::Process { pid, name } => Some(clean(&format!("{} [{pid}]", stacks.text(name)))),
-                Frame::Kernel(address) => self.kernel.name(address).map(|name| clean(&format!("{name}_[k]"))),
+                Frame::Process { pid, name } => {
+                    Some(clean(&format!("{} [{pid}]", stacks.text(name))))
+                }
+                Frame::Kernel(address) => self
+                    .kernel
+                    .name(address)
+                    .map(|name| clean(&format!("{name}_[k]"))),
                 Frame::Made { pid, address } => self.made.name(pid, address).map(clean),
                 Frame::Nowhere => None,
             };
@@ -84,7 +94,12 @@ impl Namer {
                 Frame::Made { .. } => "[code made at run time]",
                 _ => "[nowhere]",
             };
-            set(&mut names, at, vec![one.clone().unwrap_or_else(|| fallback.into())], one.is_none());
+            set(
+                &mut names,
+                at,
+                vec![one.clone().unwrap_or_else(|| fallback.into())],
+                one.is_none(),
+            );
         }
         if self.known.len() > KNOWN_MAX {
             self.known.clear();
@@ -106,8 +121,16 @@ impl Namer {
     }
 
     /// Names places of one file.
-    fn name_places(&mut self, id: ModuleId, places: &[(usize, u64)], inlined: bool, names: &mut Names) {
-        let Some(module) = self.modules.get(id).filter(|_| !places.is_empty()) else { return };
+    fn name_places(
+        &mut self,
+        id: ModuleId,
+        places: &[(usize, u64)],
+        inlined: bool,
+        names: &mut Names,
+    ) {
+        let Some(module) = self.modules.get(id).filter(|_| !places.is_empty()) else {
+            return;
+        };
         let found = self.symbols(&module, places, inlined);
         for (nth, (at, offset)) in places.iter().enumerate() {
             let symbol = found.get(nth).cloned().flatten();
@@ -120,7 +143,12 @@ impl Namer {
         }
     }
 
-    fn symbols(&mut self, module: &Module, places: &[(usize, u64)], inlined: bool) -> Vec<Option<FrameNames>> {
+    fn symbols(
+        &mut self,
+        module: &Module,
+        places: &[(usize, u64)],
+        inlined: bool,
+    ) -> Vec<Option<FrameNames>> {
         let (path, symbolizer) = match (debug_file(module), inlined) {
             (debug_file, true) => {
                 let inlining = self.inlining.get_or_insert_with(|| symbolizer(true));
@@ -130,12 +158,15 @@ impl Namer {
             (None, false) => (module.readable(), &mut self.plain),
         };
         let Some(path) = path else { return Vec::new() };
-        let address = |(_, offset): &(usize, u64)| module.image.address_of(*offset).unwrap_or(u64::MAX);
+        let address =
+            |(_, offset): &(usize, u64)| module.image.address_of(*offset).unwrap_or(u64::MAX);
         let addresses: Vec<u64> = places.iter().map(address).collect();
         let mut elf = Elf::new(path);
         elf.debug_syms = inlined;
         let answer = symbolizer.symbolize(&Source::Elf(elf), Input::VirtOffset(&addresses));
-        let Ok(symbols) = answer else { return Vec::new() };
+        let Ok(symbols) = answer else {
+            return Vec::new();
+        };
         let named = |symbol| match symbol {
             Symbolized::Sym(symbol) => {
                 let mut names = vec![clean(&symbol.name)];
@@ -155,7 +186,10 @@ fn set(names: &mut Names, at: usize, one: FrameNames, nameless: bool) {
 }
 
 fn symbolizer(inlined: bool) -> Symbolizer {
-    Symbolizer::builder().enable_code_info(inlined).enable_inlined_fns(inlined).build()
+    Symbolizer::builder()
+        .enable_code_info(inlined)
+        .enable_inlined_fns(inlined)
+        .build()
 }
 
 /// The file with the symbols of a stripped one, where the system has it by its build id.
@@ -180,7 +214,8 @@ fn place_name(module: &Module, offset: u64) -> Box<str> {
 /// A name without what would break a line, a list of calls or a reader's screen, and not too long.
 pub(crate) fn clean(name: &str) -> Box<str> {
     let is_hidden = |letter: char| {
-        letter.is_control() || matches!(letter, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+        letter.is_control()
+            || matches!(letter, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
     };
     let mut cleaned: String = name
         .chars()
@@ -214,20 +249,36 @@ mod tests {
         let modules = Modules::default();
         let pid = std::process::id();
         let own = std::fs::read_link("/proc/self/exe").expect("it runs");
-        let id = modules.of_path(pid, own.to_str().expect("text")).expect("a program");
+        let id = modules
+            .of_path(pid, own.to_str().expect("text"))
+            .expect("a program");
         let space = crate::space::Space::read(pid, &modules);
         let address = u64::try_from(clean as fn(&str) -> Box<str> as usize).expect("64 bits");
-        let crate::space::Place::File(found, offset) = space.place(address) else { panic!("it is ours") };
+        let crate::space::Place::File(found, offset) = space.place(address) else {
+            panic!("it is ours")
+        };
         assert_eq!(found, id);
         let mut stacks = Stacks::default();
         let odd = stacks.text_id("odd;name");
-        stacks.intern([Frame::Text(odd), Frame::Code { module: id, offset }, Frame::Code { module: id, offset: 1 }]);
+        stacks.intern([
+            Frame::Text(odd),
+            Frame::Code { module: id, offset },
+            Frame::Code {
+                module: id,
+                offset: 1,
+            },
+        ]);
         let mut namer = Namer::new(modules);
         for _ in 0..2 {
             let names = namer.name(&stacks, false);
-            let [text, code, nowhere] = &names.by_frame[..] else { panic!("three frames") };
+            let [text, code, nowhere] = &names.by_frame[..] else {
+                panic!("three frames")
+            };
             assert_eq!(&*text[0], "odd:name");
-            assert!(code[0].contains("names") && code[0].contains("clean"), "{code:?}");
+            assert!(
+                code[0].contains("names") && code[0].contains("clean"),
+                "{code:?}"
+            );
             assert!(nowhere[0].contains("+0x1"), "{nowhere:?}");
             assert_eq!(names.nameless, [false, false, true]);
         }

@@ -86,7 +86,12 @@ impl fmt::Display for Quality {
         if self.hz > 0 {
             write!(out, " at {} Hz", self.hz)?;
         }
-        write!(out, ", {}.{} s", self.window_ms / 1_000, self.window_ms % 1_000 / 100)?;
+        write!(
+            out,
+            ", {}.{} s",
+            self.window_ms / 1_000,
+            self.window_ms % 1_000 / 100
+        )?;
         for sentence in &self.unseen {
             write!(out, "; not seen: {sentence}")?;
         }
@@ -95,7 +100,10 @@ impl fmt::Display for Quality {
 }
 
 /// A count as a number to divide by. Beyond 2^53 the last digits are lost, which no share shows.
-#[expect(clippy::cast_precision_loss, reason = "counts of samples are far below 2^53, and a share shows three digits")]
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "counts of samples are far below 2^53, and a share shows three digits"
+)]
 pub(crate) fn float(count: u64) -> f64 {
     count as f64
 }

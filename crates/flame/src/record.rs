@@ -14,7 +14,12 @@ pub(crate) enum Record<'r> {
     /// A process mapped a file, or memory without one, where code may stand.
     Map(Map<'r>),
     /// A thread got a name; `exec` when that is because its process became another program.
-    Name { pid: u32, tid: u32, exec: bool, name: &'r [u8] },
+    Name {
+        pid: u32,
+        tid: u32,
+        exec: bool,
+        name: &'r [u8],
+    },
     /// A thread or process began.
     Fork { pid: u32, tid: u32, parent_pid: u32 },
     /// A thread ended.
@@ -55,7 +60,10 @@ pub(crate) struct Map<'r> {
 impl Sample<'_> {
     /// The kernel's addresses, innermost first, without the marks between its contexts.
     pub(crate) fn kernel(&self) -> impl Iterator<Item = u64> {
-        self.chain.chunks_exact(8).map(word).filter(|address| *address < MARKS)
+        self.chain
+            .chunks_exact(8)
+            .map(word)
+            .filter(|address| *address < MARKS)
     }
 
     /// One of the user's registers, by its place among those that were asked for.
@@ -83,16 +91,33 @@ impl<'r> Record<'r> {
                 exec: misc & EXEC != 0,
                 name: until_zero(body.0),
             },
-            EXIT => Self::Exit { pid: body.u32()?, tid: { body.u32()?; body.u32()? } },
+            EXIT => Self::Exit {
+                pid: body.u32()?,
+                tid: {
+                    body.u32()?;
+                    body.u32()?
+                },
+            },
             FORK => {
                 let (pid, parent_pid) = (body.u32()?, body.u32()?);
-                Self::Fork { pid, tid: body.u32()?, parent_pid }
+                Self::Fork {
+                    pid,
+                    tid: body.u32()?,
+                    parent_pid,
+                }
             }
             SAMPLE => Self::Sample(sample(&mut body)?),
             MMAP2 => Self::Map(map(&mut body)?),
             SWITCH => {
-                let tid = { body.u32()?; body.u32()? };
-                Self::Switch { tid, time_ns: body.u64()?, out: misc & SWITCH_OUT != 0 }
+                let tid = {
+                    body.u32()?;
+                    body.u32()?
+                };
+                Self::Switch {
+                    tid,
+                    time_ns: body.u64()?,
+                    out: misc & SWITCH_OUT != 0,
+                }
             }
             _ => Self::Other,
         })
@@ -116,7 +141,14 @@ fn sample<'r>(body: &mut Cursor<'r>) -> Option<Sample<'r>> {
         let filled = usize::try_from(body.u64()?).ok()?;
         copy.get(..filled.min(size))?
     };
-    Some(Sample { pid, tid, time_ns, chain, registers, stack })
+    Some(Sample {
+        pid,
+        tid,
+        time_ns,
+        chain,
+        registers,
+        stack,
+    })
 }
 
 fn map<'r>(body: &mut Cursor<'r>) -> Option<Map<'r>> {
@@ -127,7 +159,14 @@ fn map<'r>(body: &mut Cursor<'r>) -> Option<Map<'r>> {
     body.take(24)?;
     let protection = body.u32()?;
     let _flags = body.u32()?;
-    Some(Map { pid, start, length, offset, executable: protection & 4 != 0, path: until_zero(body.0) })
+    Some(Map {
+        pid,
+        start,
+        length,
+        offset,
+        executable: protection & 4 != 0,
+        path: until_zero(body.0),
+    })
 }
 
 /// Bytes that are read from the front.
@@ -154,7 +193,9 @@ impl<'r> Cursor<'r> {
 }
 
 fn word(bytes: &[u8]) -> u64 {
-    bytes.first_chunk().map_or(0, |bytes| u64::from_ne_bytes(*bytes))
+    bytes
+        .first_chunk()
+        .map_or(0, |bytes| u64::from_ne_bytes(*bytes))
 }
 
 fn until_zero(bytes: &[u8]) -> &[u8] {
@@ -194,15 +235,31 @@ mod tests {
     #[test]
     fn a_sample_has_its_kernel_side_its_registers_and_its_stack() {
         let kernel_mark = 128_u64.wrapping_neg();
-        let mut words = vec![7, pair(10, 11), 99, 3, kernel_mark, 0xffff_8000, 0xffff_9000, 2];
+        let mut words = vec![
+            7,
+            pair(10, 11),
+            99,
+            3,
+            kernel_mark,
+            0xffff_8000,
+            0xffff_9000,
+            2,
+        ];
         words.extend(100..100 + REGISTERS as u64);
         words.extend([16, 0xaa, 0xbb, 8]);
         let body = bytes(&words);
-        let Record::Sample(sample) = Record::parse(RawRecord { kind: SAMPLE, misc: 0, body: &body }) else {
+        let Record::Sample(sample) = Record::parse(RawRecord {
+            kind: SAMPLE,
+            misc: 0,
+            body: &body,
+        }) else {
             panic!("it is a sample");
         };
         assert_eq!((sample.pid, sample.tid, sample.time_ns), (10, 11, 99));
-        assert_eq!(sample.kernel().collect::<Vec<_>>(), [0xffff_8000, 0xffff_9000]);
+        assert_eq!(
+            sample.kernel().collect::<Vec<_>>(),
+            [0xffff_8000, 0xffff_9000]
+        );
         assert_eq!(sample.register(1), Some(101));
         assert_eq!(sample.register(REGISTERS), None);
         assert_eq!(sample.stack, 0xaa_u64.to_ne_bytes(), "only what was filled");
@@ -211,7 +268,11 @@ mod tests {
     #[test]
     fn a_kernel_thread_has_neither_registers_nor_stack() {
         let body = bytes(&[7, pair(10, 11), 99, 0, 0, 0]);
-        let Record::Sample(sample) = Record::parse(RawRecord { kind: SAMPLE, misc: 0, body: &body }) else {
+        let Record::Sample(sample) = Record::parse(RawRecord {
+            kind: SAMPLE,
+            misc: 0,
+            body: &body,
+        }) else {
             panic!("it is a sample");
         };
         assert_eq!((sample.register(0), sample.stack), (None, &[][..]));
@@ -221,22 +282,71 @@ mod tests {
     fn maps_names_switches_and_losses_are_told_apart() {
         let mut body = bytes(&[pair(10, 11), 0x1000, 0x2000, 0x3000, 0, 0, 0, pair(5, 2)]);
         body.extend(b"/bin/x\0\0\0\0\0\0\0\0");
-        let map = Record::parse(RawRecord { kind: MMAP2, misc: 0, body: &body });
-        let expected = Map { pid: 10, start: 0x1000, length: 0x2000, offset: 0x3000, executable: true, path: b"/bin/x" };
+        let map = Record::parse(RawRecord {
+            kind: MMAP2,
+            misc: 0,
+            body: &body,
+        });
+        let expected = Map {
+            pid: 10,
+            start: 0x1000,
+            length: 0x2000,
+            offset: 0x3000,
+            executable: true,
+            path: b"/bin/x",
+        };
         assert_eq!(map, Record::Map(expected));
         let mut body = bytes(&[pair(10, 11)]);
         body.extend(b"worker\0\0");
-        let name = Record::parse(RawRecord { kind: COMM, misc: EXEC, body: &body });
-        assert_eq!(name, Record::Name { pid: 10, tid: 11, exec: true, name: b"worker" });
+        let name = Record::parse(RawRecord {
+            kind: COMM,
+            misc: EXEC,
+            body: &body,
+        });
+        assert_eq!(
+            name,
+            Record::Name {
+                pid: 10,
+                tid: 11,
+                exec: true,
+                name: b"worker"
+            }
+        );
         let body = bytes(&[pair(10, 11), 5]);
-        let switch = Record::parse(RawRecord { kind: SWITCH, misc: SWITCH_OUT, body: &body });
-        assert_eq!(switch, Record::Switch { tid: 11, time_ns: 5, out: true });
+        let switch = Record::parse(RawRecord {
+            kind: SWITCH,
+            misc: SWITCH_OUT,
+            body: &body,
+        });
+        assert_eq!(
+            switch,
+            Record::Switch {
+                tid: 11,
+                time_ns: 5,
+                out: true
+            }
+        );
         let body = bytes(&[1, 42]);
-        assert_eq!(Record::parse(RawRecord { kind: LOST, misc: 0, body: &body }), Record::Lost(42));
+        assert_eq!(
+            Record::parse(RawRecord {
+                kind: LOST,
+                misc: 0,
+                body: &body
+            }),
+            Record::Lost(42)
+        );
         let body = bytes(&[pair(20, 10), pair(21, 11), 5]);
         assert_eq!(
-            Record::parse(RawRecord { kind: FORK, misc: 0, body: &body }),
-            Record::Fork { pid: 20, tid: 21, parent_pid: 10 }
+            Record::parse(RawRecord {
+                kind: FORK,
+                misc: 0,
+                body: &body
+            }),
+            Record::Fork {
+                pid: 20,
+                tid: 21,
+                parent_pid: 10
+            }
         );
     }
 

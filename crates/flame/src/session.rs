@@ -74,6 +74,21 @@ impl Session {
         Ok(session)
     }
 
+    /// Tries whether a process may be sampled, with one counter that is closed again.
+    ///
+    /// # Errors
+    /// Why the kernel refuses.
+    pub(crate) fn of_one_thread(pid: u32, setup: Setup) -> io::Result<()> {
+        let cpu = cpus()?.into_iter().next().unwrap_or(0);
+        let not_there = |error: io::Error| match error.raw_os_error() {
+            Some(ESRCH | EINVAL) => io::Error::from(io::ErrorKind::NotFound),
+            _ => error,
+        };
+        Counter::open(&setup, Whom::Thread(pid), cpu)
+            .map(drop)
+            .map_err(not_there)
+    }
+
     fn empty(setup: Setup) -> io::Result<Self> {
         Ok(Self {
             setup,
@@ -122,7 +137,10 @@ impl Session {
 
     /// Shows all records that have come, CPU by CPU. Says how many.
     pub(crate) fn drain(&mut self, mut show: impl FnMut(RawRecord<'_>)) -> usize {
-        self.rings.iter_mut().map(|ring| ring.drain(&mut show)).sum()
+        self.rings
+            .iter_mut()
+            .map(|ring| ring.drain(&mut show))
+            .sum()
     }
 
     /// Stops counting; what was written can still be drained.
@@ -139,7 +157,10 @@ impl Session {
     }
 
     fn enable(&self) -> io::Result<()> {
-        self.leaders.iter().chain(&self.others).try_for_each(Counter::enable)
+        self.leaders
+            .iter()
+            .chain(&self.others)
+            .try_for_each(Counter::enable)
     }
 
     fn count(&mut self, thread: u32) -> io::Result<()> {
@@ -177,11 +198,15 @@ fn map(counter: &Counter, setup: &Setup) -> io::Result<Ring> {
         Event::CpuClock { hz } => u64::from(hz).saturating_mul(stack) / 3,
         Event::Switch => u64::MAX,
     };
-    let pages = usize::try_from(bytes / 4_096).unwrap_or(RING_PAGES_MAX).min(RING_PAGES_MAX);
+    let pages = usize::try_from(bytes / 4_096)
+        .unwrap_or(RING_PAGES_MAX)
+        .min(RING_PAGES_MAX);
     let mut pages = pages.next_power_of_two().clamp(RING_PAGES, RING_PAGES_MAX);
     loop {
         match Ring::map(counter, pages) {
-            Err(error) if error.raw_os_error() == Some(EPERM) && pages > RING_PAGES_MIN => pages /= 2,
+            Err(error) if error.raw_os_error() == Some(EPERM) && pages > RING_PAGES_MIN => {
+                pages /= 2
+            }
             answer => return answer,
         }
     }
@@ -193,6 +218,7 @@ pub(crate) const WAKE_BYTES: u32 = 128 * 4_096 / 4;
 const EPERM: i32 = 1;
 const ESRCH: i32 = 3;
 const ENODEV: i32 = 19;
+const EINVAL: i32 = 22;
 
 /// The threads of a process; none when it is gone.
 pub(crate) fn threads(pid: u32) -> Vec<u32> {
@@ -209,7 +235,11 @@ pub(crate) fn family(pid: u32) -> Vec<u32> {
             std::fs::read_to_string(path).ok()
         });
         let children: Vec<u32> = children
-            .flat_map(|text| text.split_whitespace().filter_map(|word| word.parse().ok()).collect::<Vec<_>>())
+            .flat_map(|text| {
+                text.split_whitespace()
+                    .filter_map(|word| word.parse().ok())
+                    .collect::<Vec<_>>()
+            })
             .filter(|child| !family.contains(child))
             .collect();
         family.extend(children);
@@ -219,11 +249,20 @@ pub(crate) fn family(pid: u32) -> Vec<u32> {
 }
 
 fn numbers(directory: &str) -> Vec<u32> {
-    let Ok(entries) = std::fs::read_dir(directory) else { return Vec::new() };
-    entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect()
+    let Ok(entries) = std::fs::read_dir(directory) else {
+        return Vec::new();
+    };
+    entries
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .collect()
 }
 
 /// What is asked of the kernel.
 pub(crate) fn setup(event: Event, stack_bytes: u32, kernel: bool) -> Setup {
-    Setup { event, stack_bytes, kernel, wake_bytes: WAKE_BYTES }
+    Setup {
+        event,
+        stack_bytes,
+        kernel,
+        wake_bytes: WAKE_BYTES,
+    }
 }

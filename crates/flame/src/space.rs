@@ -5,7 +5,9 @@
 
 use crate::module::{ModuleId, Modules};
 use crate::record::Sample;
-use framehop::{CacheNative, Error, FrameAddress, MayAllocateDuringUnwind, Unwinder as _, UnwinderNative};
+use framehop::{
+    CacheNative, Error, FrameAddress, MayAllocateDuringUnwind, Unwinder as _, UnwinderNative,
+};
 use std::sync::Arc;
 
 /// The most calls of one stack that are kept, from the innermost. Deeper ones count as cut off.
@@ -55,7 +57,11 @@ pub(crate) type Cache = CacheNative<MayAllocateDuringUnwind>;
 impl Space {
     /// The space as `/proc` now shows it; an empty one when the process is gone.
     pub(crate) fn read(pid: u32, modules: &Modules) -> Self {
-        let mut space = Self { pid, mappings: Vec::new(), unwinder: UnwinderNative::new() };
+        let mut space = Self {
+            pid,
+            mappings: Vec::new(),
+            unwinder: UnwinderNative::new(),
+        };
         space.reread(modules);
         space
     }
@@ -83,17 +89,29 @@ impl Space {
     }
 
     /// Takes up a mapping of code in place of whatever was there.
-    pub(crate) fn map(&mut self, (start, end): (u64, u64), offset: u64, path: &str, modules: &Modules) {
+    pub(crate) fn map(
+        &mut self,
+        (start, end): (u64, u64),
+        offset: u64,
+        path: &str,
+        modules: &Modules,
+    ) {
         if start >= end {
             return;
         }
         let same = |old: &Mapping| old.start == start && old.end == end && old.offset == offset;
         let module = match path {
             "[vdso]" => modules.vdso(),
-            _ if path.starts_with('/') && !path.starts_with("//anon") => modules.of_path(self.pid, path),
+            _ if path.starts_with('/') && !path.starts_with("//anon") => {
+                modules.of_path(self.pid, path)
+            }
             _ => None,
         };
-        if self.mappings.iter().any(|old| same(old) && old.module == module) {
+        if self
+            .mappings
+            .iter()
+            .any(|old| same(old) && old.module == module)
+        {
             return;
         }
         self.mappings.retain(|old| {
@@ -106,25 +124,46 @@ impl Space {
         if let Some(file) = module.and_then(|id| modules.get(id))
             && let Some(bias) = file.image.bias(start, offset)
         {
-            self.unwinder.add_module(file.image.to_module(file.name.clone(), start..end, bias));
+            self.unwinder
+                .add_module(file.image.to_module(file.name.clone(), start..end, bias));
         }
         let at = self.mappings.partition_point(|old| old.start < start);
-        self.mappings.insert(at, Mapping { start, end, offset, module });
+        self.mappings.insert(
+            at,
+            Mapping {
+                start,
+                end,
+                offset,
+                module,
+            },
+        );
     }
 
     /// Where an address stands.
     pub(crate) fn place(&self, address: u64) -> Place {
-        let after = self.mappings.partition_point(|mapping| mapping.start <= address);
+        let after = self
+            .mappings
+            .partition_point(|mapping| mapping.start <= address);
         let mapping = after.checked_sub(1).and_then(|at| self.mappings.get(at));
         match mapping.filter(|mapping| address < mapping.end) {
-            Some(Mapping { module: Some(id), start, offset, .. }) => Place::File(*id, address - start + offset),
+            Some(Mapping {
+                module: Some(id),
+                start,
+                offset,
+                ..
+            }) => Place::File(*id, address - start + offset),
             Some(_) => Place::Made,
             None => Place::Nowhere,
         }
     }
 
     /// The calls of a sample's copied stack, innermost first, each as the address to look up; and how the stack ended.
-    pub(crate) fn unwind(&self, sample: &Sample<'_>, cache: &mut Cache, calls: &mut Vec<u64>) -> End {
+    pub(crate) fn unwind(
+        &self,
+        sample: &Sample<'_>,
+        cache: &mut Cache,
+        calls: &mut Vec<u64>,
+    ) -> End {
         calls.clear();
         let Some((instruction, pointer, registers)) = machine::registers(sample) else {
             return End::Complete;
@@ -136,7 +175,9 @@ impl Space {
             Ok(u64::from_ne_bytes(*bytes))
         };
         let copied = u64::try_from(stack.len()).unwrap_or(u64::MAX);
-        let mut frames = self.unwinder.iter_frames(instruction, registers, cache, &mut read);
+        let mut frames = self
+            .unwinder
+            .iter_frames(instruction, registers, cache, &mut read);
         loop {
             match frames.next() {
                 Ok(Some(_)) if calls.len() >= DEPTH_MAX => return End::Truncated,
@@ -147,8 +188,14 @@ impl Space {
                 Ok(None) | Err(Error::ReturnAddressIsNull) => return End::Complete,
                 Err(Error::CouldNotReadStack(address)) => {
                     let above = address.checked_sub(pointer);
-                    let just_above = above.is_some_and(|above| copied <= above.saturating_add(8) && above < STACK_SPAN);
-                    return if just_above { End::Truncated } else { End::Broken };
+                    let just_above = above.is_some_and(|above| {
+                        copied <= above.saturating_add(8) && above < STACK_SPAN
+                    });
+                    return if just_above {
+                        End::Truncated
+                    } else {
+                        End::Broken
+                    };
                 }
                 Err(_) => return End::Broken,
             }
@@ -163,7 +210,9 @@ const STACK_SPAN: u64 = 1 << 30;
 fn executable(line: &str) -> Option<((u64, u64), u64, &str)> {
     let mut words = line.splitn(6, ' ');
     let (start, end) = words.next()?.split_once('-')?;
-    words.next().filter(|rights| rights.as_bytes().get(2) == Some(&b'x'))?;
+    words
+        .next()
+        .filter(|rights| rights.as_bytes().get(2) == Some(&b'x'))?;
     let offset = u64::from_str_radix(words.next()?, 16).ok()?;
     let path = words.nth(2).unwrap_or_default().trim_start();
     let hex = |text| u64::from_str_radix(text, 16).ok();
@@ -199,7 +248,11 @@ mod machine {
     ];
 
     pub(super) fn registers(sample: &Sample<'_>) -> Option<(u64, u64, UnwindRegsNative)> {
-        let (base, pointer, instruction) = (sample.register(6)?, sample.register(7)?, sample.register(8)?);
+        let (base, pointer, instruction) = (
+            sample.register(6)?,
+            sample.register(7)?,
+            sample.register(8)?,
+        );
         let mut registers = UnwindRegsNative::new(instruction, pointer, base);
         for (place, register) in ORDER.into_iter().enumerate() {
             if let Some(register) = register {
@@ -218,7 +271,11 @@ mod machine {
     use framehop::aarch64::PtrAuthMask;
 
     pub(super) fn registers(sample: &Sample<'_>) -> Option<(u64, u64, UnwindRegsNative)> {
-        let (frame, link, pointer) = (sample.register(29)?, sample.register(30)?, sample.register(31)?);
+        let (frame, link, pointer) = (
+            sample.register(29)?,
+            sample.register(30)?,
+            sample.register(31)?,
+        );
         let mask = PtrAuthMask::new_24_40();
         let registers = UnwindRegsNative::new_with_ptr_auth_mask(mask, link, pointer, frame);
         Some((sample.register(32)?, pointer, registers))
@@ -232,9 +289,16 @@ mod tests {
     #[test]
     fn lines_of_maps_are_read_and_only_code_counts() {
         let line = "55d0c8a00000-55d0c8a21000 r-xp 00012000 fe:00 1835 /usr/bin/my program";
-        let expected = ((0x55d0_c8a0_0000, 0x55d0_c8a2_1000), 0x1_2000, "/usr/bin/my program");
+        let expected = (
+            (0x55d0_c8a0_0000, 0x55d0_c8a2_1000),
+            0x1_2000,
+            "/usr/bin/my program",
+        );
         assert_eq!(executable(line), Some(expected));
-        assert_eq!(executable("7ffd0000-7ffd1000 rw-p 00000000 00:00 0          [stack]"), None);
+        assert_eq!(
+            executable("7ffd0000-7ffd1000 rw-p 00000000 00:00 0          [stack]"),
+            None
+        );
         let made = executable("7ffd0000-7ffd1000 rwxp 00000000 00:00 0");
         assert_eq!(made, Some(((0x7ffd_0000, 0x7ffd_1000), 0, "")));
         assert_eq!(executable("nonsense"), None);
@@ -249,8 +313,17 @@ mod tests {
         assert_eq!(space.place(0x2fff), Place::Made);
         assert_eq!(space.place(0x3000), Place::Nowhere);
         let own = std::fs::read_link("/proc/self/exe").expect("it runs");
-        space.map((0x2000, 0x4000), 0x5000, own.to_str().expect("it is text"), &modules);
-        assert_eq!(space.place(0x1000), Place::Nowhere, "the old mapping was replaced as a whole");
+        space.map(
+            (0x2000, 0x4000),
+            0x5000,
+            own.to_str().expect("it is text"),
+            &modules,
+        );
+        assert_eq!(
+            space.place(0x1000),
+            Place::Nowhere,
+            "the old mapping was replaced as a whole"
+        );
         assert!(matches!(space.place(0x2010), Place::File(_, 0x5010)));
         space.clear();
         assert_eq!(space.place(0x2010), Place::Nowhere);
@@ -265,6 +338,7 @@ mod tests {
             panic!("our own code is in our own file");
         };
         let own = std::env::current_exe().expect("it runs");
-        assert_eq!(modules.get(id).expect("it is kept").path, own.to_str().expect("it is text"));
+        let name = own.file_name().and_then(|name| name.to_str());
+        assert_eq!(Some(&*modules.get(id).expect("it is kept").name), name);
     }
 }

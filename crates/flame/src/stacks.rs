@@ -91,6 +91,11 @@ impl Stacks {
         &self.frames
     }
 
+    /// The place of a frame among [`Stacks::frames`].
+    pub(crate) fn frame_place(&self, frame: Frame) -> Option<usize> {
+        place(*self.by_frame.get(&frame)?)
+    }
+
     /// How many places the tree has.
     pub(crate) fn len(&self) -> usize {
         self.nodes.len()
@@ -98,7 +103,9 @@ impl Stacks {
 
     /// Every place in the tree: its parent and its frame, by their numbers. A parent comes before its children.
     pub(crate) fn nodes(&self) -> impl Iterator<Item = (Option<usize>, usize)> {
-        self.nodes.iter().map(|node| (place(node.parent), place(node.frame).unwrap_or(0)))
+        self.nodes
+            .iter()
+            .map(|node| (place(node.parent), place(node.frame).unwrap_or(0)))
     }
 
     /// A stack's calls, innermost first.
@@ -118,10 +125,18 @@ impl Stacks {
         let calls: Vec<Frame> = calls
             .into_iter()
             .map(|frame| match frame {
-                Frame::Process { pid, name } => Frame::Process { pid, name: self.text_id(other.text(name)) },
-                Frame::Thread { tid, name } => Frame::Thread { tid, name: self.text_id(other.text(name)) },
+                Frame::Process { pid, name } => Frame::Process {
+                    pid,
+                    name: self.text_id(other.text(name)),
+                },
+                Frame::Thread { tid, name } => Frame::Thread {
+                    tid,
+                    name: self.text_id(other.text(name)),
+                },
                 Frame::Text(text) => Frame::Text(self.text_id(other.text(text))),
-                Frame::Code { .. } | Frame::Made { .. } | Frame::Kernel(_) | Frame::Nowhere => frame,
+                Frame::Code { .. } | Frame::Made { .. } | Frame::Kernel(_) | Frame::Nowhere => {
+                    frame
+                }
             })
             .collect();
         self.intern(calls)
@@ -177,7 +192,10 @@ mod tests {
         let second = stacks.intern([root, Frame::Kernel(1), Frame::Kernel(3)]);
         assert_ne!(first, second);
         assert_eq!(stacks.len(), 4);
-        assert_eq!(stacks.intern([root, Frame::Kernel(1), Frame::Kernel(2)]), first);
+        assert_eq!(
+            stacks.intern([root, Frame::Kernel(1), Frame::Kernel(2)]),
+            first
+        );
         let calls: Vec<Frame> = stacks.calls(second.expect("it has calls")).collect();
         assert_eq!(calls, [Frame::Kernel(3), Frame::Kernel(1), root]);
         assert_eq!(stacks.text(name), "main");
@@ -189,13 +207,17 @@ mod tests {
         let mut old = Stacks::default();
         let other = old.text_id("other");
         let name = old.text_id("worker");
-        let stack = old.intern([Frame::Thread { tid: 7, name }, Frame::Text(other)]).expect("it has calls");
+        let stack = old
+            .intern([Frame::Thread { tid: 7, name }, Frame::Text(other)])
+            .expect("it has calls");
         let mut new = Stacks::default();
         let adopted = new.adopt(&old, stack).expect("it has calls");
         let texts: Vec<&str> = new
             .calls(adopted)
             .map(|frame| match frame {
-                Frame::Thread { name, .. } | Frame::Process { name, .. } | Frame::Text(name) => new.text(name),
+                Frame::Thread { name, .. } | Frame::Process { name, .. } | Frame::Text(name) => {
+                    new.text(name)
+                }
                 Frame::Code { .. } | Frame::Made { .. } | Frame::Kernel(_) | Frame::Nowhere => "",
             })
             .collect();

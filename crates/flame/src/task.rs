@@ -60,7 +60,9 @@ fn is_wrapping(call: &str) -> bool {
 fn generic<'c>(calls: &[&'c str]) -> Option<&'c str> {
     calls.iter().rev().find_map(|call| {
         let (_, arguments) = call.split_once('<')?;
-        let type_name = arguments.split([',', '>']).find(|part| part.contains("{{closure}}") || part.contains("{closure"))?;
+        let type_name = arguments
+            .split([',', '>'])
+            .find(|part| part.contains("{{closure}}") || part.contains("{closure"))?;
         Some(type_name.trim())
     })
 }

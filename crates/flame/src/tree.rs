@@ -34,7 +34,12 @@ const NONE: u32 = u32::MAX;
 
 impl Tree {
     /// The tree of some counted stacks; with `thread` only those of the threads of that name or number.
-    pub(crate) fn of_stacks(stacks: &Stacks, counts: &Counts, names: &Names, thread: Option<&str>) -> Self {
+    pub(crate) fn of_stacks(
+        stacks: &Stacks,
+        counts: &Counts,
+        names: &Names,
+        thread: Option<&str>,
+    ) -> Self {
         let mut weights = vec![0_u64; stacks.len()];
         for (stack, count) in counts {
             if let Some(weight) = weights.get_mut(stack.place()) {
@@ -56,8 +61,11 @@ impl Tree {
                 Some(parent) => places[*parent],
                 None => Some(NONE),
             };
-            let Some(above) = above.filter(|_| counted[at]) else { continue };
-            if let (Some(wanted), Some(Frame::Thread { tid, name })) = (thread, stacks.frames().get(*frame))
+            let Some(above) = above.filter(|_| counted[at]) else {
+                continue;
+            };
+            if let (Some(wanted), Some(Frame::Thread { tid, name })) =
+                (thread, stacks.frames().get(*frame))
                 && wanted != stacks.text(*name)
                 && wanted != tid.to_string()
             {
@@ -81,7 +89,11 @@ impl Tree {
     /// The number of the first line that is no folded stack, from 1.
     pub fn of_folded(text: &str) -> Result<Self, usize> {
         let mut tree = Self::default();
-        for (at, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+        for (at, line) in text
+            .lines()
+            .enumerate()
+            .filter(|(_, line)| !line.trim().is_empty())
+        {
             let (stack, count) = line.trim_end().rsplit_once(' ').ok_or(at + 1)?;
             let count = count.parse().map_err(|_| at + 1)?;
             tree.add(stack.split(';'), Side::First, count);
@@ -90,7 +102,12 @@ impl Tree {
     }
 
     /// Adds to a stack, given outermost first.
-    pub(crate) fn add<'n>(&mut self, calls: impl IntoIterator<Item = &'n str>, side: Side, count: u64) {
+    pub(crate) fn add<'n>(
+        &mut self,
+        calls: impl IntoIterator<Item = &'n str>,
+        side: Side,
+        count: u64,
+    ) {
         let mut at = NONE;
         for call in calls {
             at = self.child(at, &clean(call));
@@ -151,7 +168,11 @@ impl Tree {
         let mut lines = Vec::new();
         self.each_stack(|calls, [first, second]| {
             let stack = calls.join(";");
-            lines.push(if both { format!("{stack} {first} {second}") } else { format!("{stack} {first}") });
+            lines.push(if both {
+                format!("{stack} {first} {second}")
+            } else {
+                format!("{stack} {first}")
+            });
         });
         lines.sort_unstable();
         lines
@@ -177,12 +198,21 @@ impl Tree {
     #[must_use]
     pub fn compare(before: &Self, after: &Self) -> Self {
         let mut both = Self::default();
-        let (old, new) = (u128::from(before.total(Side::First)), u128::from(after.total(Side::First)));
+        let (old, new) = (
+            u128::from(before.total(Side::First)),
+            u128::from(after.total(Side::First)),
+        );
         let scale = |count: u64| {
-            let scaled = if old == 0 || new == 0 { u128::from(count) } else { u128::from(count) * new / old };
+            let scaled = if old == 0 || new == 0 {
+                u128::from(count)
+            } else {
+                u128::from(count) * new / old
+            };
             u64::try_from(scaled).unwrap_or(u64::MAX)
         };
-        before.each_stack(|calls, [count, _]| both.add(calls.iter().copied(), Side::First, scale(count)));
+        before.each_stack(|calls, [count, _]| {
+            both.add(calls.iter().copied(), Side::First, scale(count))
+        });
         after.each_stack(|calls, [count, _]| both.add(calls.iter().copied(), Side::Second, count));
         both
     }
@@ -207,19 +237,22 @@ impl Tree {
         let mut pruned = Self::default();
         let mut places = vec![NONE; self.nodes.len()];
         for (at, node) in self.nodes.iter().enumerate() {
-            let above = if node.parent == NONE { NONE } else { places[index(node.parent)] };
-            places[at] = if kept[at] { pruned.child(above, self.name(node.name)) } else { above };
+            let above = if node.parent == NONE {
+                NONE
+            } else {
+                places[index(node.parent)]
+            };
+            places[at] = if kept[at] {
+                pruned.child(above, self.name(node.name))
+            } else {
+                above
+            };
             if places[at] != NONE {
                 let own = &mut pruned.nodes[index(places[at])].own;
                 *own = [own[0] + node.own[0], own[1] + node.own[1]];
             }
         }
         pruned
-    }
-
-    /// The names, each once.
-    pub(crate) fn names(&self) -> &[Box<str>] {
-        &self.names
     }
 
     fn name(&self, name: u32) -> &str {
@@ -237,7 +270,11 @@ impl Tree {
             }
         };
         *self.by_step.entry((parent, name)).or_insert_with(|| {
-            self.nodes.push(Node { parent, name, own: [0, 0] });
+            self.nodes.push(Node {
+                parent,
+                name,
+                own: [0, 0],
+            });
             count32(self.nodes.len() - 1)
         })
     }

@@ -53,6 +53,8 @@ pub(crate) struct Watch {
     switches: Option<Session>,
     state: State,
     scanned_ns: u64,
+    /// Nothing came the last time.
+    idle: bool,
 }
 
 /// All but the counters, so that both can be borrowed at once.
@@ -103,37 +105,52 @@ impl Watch {
             state.name_threads(*pid);
         }
         let scanned_ns = boot_ns();
-        Ok(Self { brief, cpu, switches, state, scanned_ns })
+        Ok(Self {
+            brief,
+            cpu,
+            switches,
+            state,
+            scanned_ns,
+            idle: false,
+        })
     }
 
-    /// Waits for samples, at most so long, and shows those that came, with their stacks among `stacks`.
+    /// Waits for samples, at most so long.
     ///
     /// # Errors
     /// What the kernel answers.
-    pub(crate) fn step(&mut self, at_most_ms: u32, stacks: &mut Stacks, mut hit: impl FnMut(Hit)) -> io::Result<()> {
-        let session = self.cpu.as_ref().or(self.switches.as_ref());
-        if let Some(session) = session {
+    pub(crate) fn wait(&mut self, at_most_ms: u32) -> io::Result<()> {
+        let begun_ns = boot_ns();
+        if let Some(session) = self.cpu.as_ref().or(self.switches.as_ref()) {
             session.wait(at_most_ms)?;
         }
-        let scan = boot_ns().saturating_sub(self.scanned_ns) >= SCAN_NS && self.brief.cgroup.is_none();
+        // A counter whose thread has ended makes the wait return at once; without this pause that would spin.
+        if self.idle && boot_ns().saturating_sub(begun_ns) < PAUSE_NS {
+            trimtab_sys::perf::wait(&[], at_most_ms.min(PAUSE_MS))?;
+        }
+        Ok(())
+    }
+
+    /// Shows the samples that have come, with their stacks among `stacks`.
+    pub(crate) fn take(&mut self, stacks: &mut Stacks, mut hit: impl FnMut(Hit)) {
+        let scan =
+            boot_ns().saturating_sub(self.scanned_ns) >= SCAN_NS && self.brief.cgroup.is_none();
         // The list is made before the rings are read, so whoever is on it and was begun by a counted thread has been told of.
         let found: Vec<u32> = if scan {
-            family(self.brief.pid).into_iter().flat_map(threads).collect()
+            family(self.brief.pid)
+                .into_iter()
+                .flat_map(threads)
+                .collect()
         } else {
             Vec::new()
         };
-        let came = self.drain(stacks, &mut hit);
+        self.idle = self.drain(stacks, &mut hit) == 0;
         if scan {
             self.scanned_ns = boot_ns();
             for session in self.cpu.iter_mut().chain(self.switches.iter_mut()) {
                 session.extend(&found);
             }
         }
-        if came == 0 {
-            // A counter whose thread has ended makes the wait return at once; without this pause that would spin.
-            trimtab_sys::perf::wait(&[], at_most_ms.min(PAUSE_MS))?;
-        }
-        Ok(())
     }
 
     /// Stops, shows what is left, and says how good it was. For time off a CPU those who are still away count until now.
@@ -145,7 +162,11 @@ impl Watch {
         self.drain(stacks, &mut hit);
         self.state.settle(u64::MAX, &mut hit);
         for (since, stack) in self.state.away.values() {
-            hit(Hit { time_ns: now, stack: *stack, weight: now.saturating_sub(*since) / 1_000 });
+            hit(Hit {
+                time_ns: now,
+                stack: *stack,
+                weight: now.saturating_sub(*since) / 1_000,
+            });
         }
         self.quality()
     }
@@ -164,9 +185,16 @@ impl Watch {
         quality.threads = self.state.seen.len() as u64;
         quality.hz = if self.cpu.is_some() { self.brief.hz } else { 0 };
         quality.stack_bytes = self.brief.stack_bytes;
-        let uncounted = self.cpu.iter().chain(&self.switches).map(|session| session.uncounted).max();
+        let uncounted = self
+            .cpu
+            .iter()
+            .chain(&self.switches)
+            .map(|session| session.uncounted)
+            .max();
         if let Some(uncounted) = uncounted.filter(|count| *count > 0) {
-            quality.unseen.push(format!("{uncounted} threads, because no more files may be open; raise `ulimit -n`"));
+            quality.unseen.push(format!(
+                "{uncounted} threads, because no more files may be open; raise `ulimit -n`"
+            ));
         }
         quality
     }
@@ -188,7 +216,11 @@ impl Watch {
             came += session.drain(|raw| match Record::parse(raw) {
                 Record::Sample(sample) => {
                     if let Some(stack) = state.stack(&sample, stacks) {
-                        hit(Hit { time_ns: sample.time_ns, stack, weight: cpu_weight });
+                        hit(Hit {
+                            time_ns: sample.time_ns,
+                            stack,
+                            weight: cpu_weight,
+                        });
                     }
                 }
                 other => state.note(other),
@@ -199,10 +231,16 @@ impl Watch {
             came += session.drain(|raw| match Record::parse(raw) {
                 Record::Sample(sample) => {
                     if let Some(stack) = state.stack(&sample, stacks) {
-                        state.switches.push((sample.time_ns, sample.tid, Some(stack)));
+                        state
+                            .switches
+                            .push((sample.time_ns, sample.tid, Some(stack)));
                     }
                 }
-                Record::Switch { tid, time_ns, out: false } => state.switches.push((time_ns, tid, None)),
+                Record::Switch {
+                    tid,
+                    time_ns,
+                    out: false,
+                } => state.switches.push((time_ns, tid, None)),
                 other => state.note(other),
             });
             state.tell(session);
@@ -214,6 +252,7 @@ impl Watch {
 
 /// A pause when nothing came.
 const PAUSE_MS: u32 = 20;
+const PAUSE_NS: u64 = 1_000_000;
 
 impl State {
     fn new(pid: u32, everyone: bool, modules: Modules) -> Self {
@@ -264,10 +303,15 @@ impl State {
             End::Broken => frames.push(Frame::Text(stacks.text_id("[callers not found]"))),
         }
         let space = self.spaces.get(&pid);
-        frames.extend(calls.iter().rev().map(|address| match space.map(|(space, _)| space.place(*address)) {
-            Some(Place::File(module, offset)) => Frame::Code { module, offset },
-            Some(Place::Made) => Frame::Made { pid, address: *address },
-            Some(Place::Nowhere) | None => Frame::Nowhere,
+        frames.extend(calls.iter().rev().map(|address| {
+            match space.map(|(space, _)| space.place(*address)) {
+                Some(Place::File(module, offset)) => Frame::Code { module, offset },
+                Some(Place::Made) => Frame::Made {
+                    pid,
+                    address: *address,
+                },
+                Some(Place::Nowhere) | None => Frame::Nowhere,
+            }
         }));
         let kernel: Vec<u64> = sample.kernel().collect();
         frames.extend(kernel.iter().rev().map(|address| Frame::Kernel(*address)));
@@ -283,7 +327,10 @@ impl State {
             return End::Broken;
         };
         let end = space.unwind(sample, &mut self.cache, calls);
-        let strange = end == End::Broken || calls.iter().any(|call| space.place(*call) == Place::Nowhere);
+        let strange = end == End::Broken
+            || calls
+                .iter()
+                .any(|call| space.place(*call) == Place::Nowhere);
         let now = boot_ns();
         if !strange || now.saturating_sub(*read_ns) < REREAD_NS {
             return end;
@@ -297,25 +344,49 @@ impl State {
         if self.spaces.len() >= SPACES_MAX && !self.spaces.contains_key(&pid) {
             self.spaces.retain(|_, (space, _)| space.is_alive());
         }
-        self.spaces.entry(pid).or_insert_with(|| (Space::read(pid, &self.modules), boot_ns()));
+        self.spaces
+            .entry(pid)
+            .or_insert_with(|| (Space::read(pid, &self.modules), boot_ns()));
     }
 
     /// Takes note of all that is not a sample.
     fn note(&mut self, record: Record<'_>) {
         match record {
-            Record::Map(Map { pid, start, length, offset, executable: true, path }) => {
+            Record::Map(Map {
+                pid,
+                start,
+                length,
+                offset,
+                executable: true,
+                path,
+            }) => {
                 if let Some((space, _)) = self.spaces.get_mut(&pid) {
                     let path = String::from_utf8_lossy(path);
-                    space.map((start, start.saturating_add(length)), offset, &path, &self.modules);
+                    space.map(
+                        (start, start.saturating_add(length)),
+                        offset,
+                        &path,
+                        &self.modules,
+                    );
                 }
             }
-            Record::Name { pid, tid, exec, name } => {
-                self.names.insert(tid, String::from_utf8_lossy(name).into_owned());
+            Record::Name {
+                pid,
+                tid,
+                exec,
+                name,
+            } => {
+                self.names
+                    .insert(tid, String::from_utf8_lossy(name).into_owned());
                 if exec && let Some((space, _)) = self.spaces.get_mut(&pid) {
                     space.clear();
                 }
             }
-            Record::Fork { pid, tid, parent_pid } => {
+            Record::Fork {
+                pid,
+                tid,
+                parent_pid,
+            } => {
                 self.begun.push(tid);
                 // A thread has its process's name until it takes one of its own.
                 let name = self.name(parent_pid);
@@ -352,7 +423,9 @@ impl State {
     /// all records are there.
     fn settle(&mut self, until_ns: u64, hit: &mut impl FnMut(Hit)) {
         self.switches.sort_unstable_by_key(|(time, ..)| *time);
-        let ripe = self.switches.partition_point(|(time, ..)| *time <= until_ns);
+        let ripe = self
+            .switches
+            .partition_point(|(time, ..)| *time <= until_ns);
         for (time_ns, tid, stack) in self.switches.drain(..ripe) {
             match stack {
                 Some(stack) => {
@@ -361,7 +434,11 @@ impl State {
                 None => {
                     *self.seen.entry(tid).or_default() += 1;
                     if let Some((since, stack)) = self.away.remove(&tid) {
-                        hit(Hit { time_ns, stack, weight: time_ns.saturating_sub(since) / 1_000 });
+                        hit(Hit {
+                            time_ns,
+                            stack,
+                            weight: time_ns.saturating_sub(since) / 1_000,
+                        });
                     }
                 }
             }
@@ -382,5 +459,8 @@ impl State {
 /// What a thread is called now; its number when it is gone.
 fn comm(tid: u32) -> String {
     let name = std::fs::read_to_string(format!("/proc/{tid}/comm"));
-    name.map_or_else(|_| format!("thread {tid}"), |name| name.trim_end().to_owned())
+    name.map_or_else(
+        |_| format!("thread {tid}"),
+        |name| name.trim_end().to_owned(),
+    )
 }

@@ -21,8 +21,10 @@ const SIDECAR: &[Row] = &[
     ),
     (
         "cli",
-        "config host_client lib telemetry trimtab_core trimtab_protocol",
+        "config host_client lib telemetry trimtab_core trimtab_flame trimtab_protocol",
     ),
+    // The profiler's own process.
+    ("bin", "trimtab_flame"),
     // What runs first. They know no stage.
     ("config", "trimtab_core trimtab_protocol"),
     ("signal", ""),

@@ -32,7 +32,8 @@ impl Symbols {
         let mut line = String::new();
         while matches!(text.read_line(&mut line), Ok(1..)) {
             let mut words = line.split_ascii_whitespace();
-            if let (Some(address), Some("t" | "T" | "w" | "W"), Some(name)) = (words.next(), words.next(), words.next())
+            if let (Some(address), Some("t" | "T" | "w" | "W"), Some(name)) =
+                (words.next(), words.next(), words.next())
                 && let Ok(address) = u64::from_str_radix(address, 16)
                 && let Ok(at) = u32::try_from(self.names.len())
                 && address > 0
@@ -56,7 +57,10 @@ mod tests {
     #[test]
     fn an_address_belongs_to_the_function_that_begins_before_it() {
         let text = "ffffffff81000200 T later\nffffffff81000000 T _text\nffffffff81000100 t do_work [mod]\nffffffff81000150 d data\n";
-        let mut symbols = Symbols { read: true, ..Symbols::default() };
+        let mut symbols = Symbols {
+            read: true,
+            ..Symbols::default()
+        };
         symbols.parse(&mut text.as_bytes());
         assert_eq!(symbols.name(0xffff_ffff_8100_0180), Some("do_work"));
         assert_eq!(symbols.name(0xffff_ffff_8100_0100), Some("do_work"));
@@ -66,7 +70,10 @@ mod tests {
 
     #[test]
     fn hidden_addresses_name_nothing() {
-        let mut symbols = Symbols { read: true, ..Symbols::default() };
+        let mut symbols = Symbols {
+            read: true,
+            ..Symbols::default()
+        };
         symbols.parse(&mut "0000000000000000 T _text\n".as_bytes());
         assert_eq!(symbols.name(0xffff_ffff_8100_0180), None);
     }

@@ -23,7 +23,10 @@ struct Map {
 impl Maps {
     /// The name of the code at an address of a process, if it wrote one.
     pub(super) fn name(&mut self, pid: u32, address: u64) -> Option<&str> {
-        self.0.entry(pid).or_insert_with(|| Map::read(pid)).name(address)
+        self.0
+            .entry(pid)
+            .or_insert_with(|| Map::read(pid))
+            .name(address)
     }
 
     /// Forgets all files: they grow, and are read again for the next graph.
@@ -35,10 +38,16 @@ impl Maps {
 impl Map {
     fn read(pid: u32) -> Self {
         let inner = inner_number(pid).unwrap_or(pid);
-        let paths = [format!("/proc/{pid}/root/tmp/perf-{inner}.map"), format!("/tmp/perf-{pid}.map")];
+        let paths = [
+            format!("/proc/{pid}/root/tmp/perf-{inner}.map"),
+            format!("/tmp/perf-{pid}.map"),
+        ];
         let mut bytes = Vec::new();
         let is_plain = |file: &File| file.metadata().is_ok_and(|meta| meta.is_file());
-        if let Some(file) = paths.iter().find_map(|path| File::open(path).ok().filter(is_plain)) {
+        if let Some(file) = paths
+            .iter()
+            .find_map(|path| File::open(path).ok().filter(is_plain))
+        {
             // What could be read before an error is better than nothing.
             let _partly = file.take(FILE_BYTES_MAX).read_to_end(&mut bytes);
         }
@@ -52,7 +61,8 @@ impl Map {
         for line in text.split_inclusive('\n') {
             let trimmed = line.trim_end();
             let mut words = trimmed.splitn(3, ' ');
-            if let (Some(start), Some(length), Some(name)) = (words.next(), words.next(), words.next())
+            if let (Some(start), Some(length), Some(name)) =
+                (words.next(), words.next(), words.next())
                 && let (Ok(start), Ok(length)) = (hex(start), hex(length))
             {
                 let from = at + trimmed.len() - name.len();
@@ -66,7 +76,9 @@ impl Map {
     }
 
     fn name(&self, address: u64) -> Option<&str> {
-        let after = self.entries.partition_point(|(start, ..)| *start <= address);
+        let after = self
+            .entries
+            .partition_point(|(start, ..)| *start <= address);
         let (_, end, from, to) = *self.entries.get(after.checked_sub(1)?)?;
         self.text.get(from..to).filter(|_| address < end)
     }
@@ -79,7 +91,9 @@ fn hex(text: &str) -> Result<u64, std::num::ParseIntError> {
 /// The process's number as it knows itself, inside its container.
 fn inner_number(pid: u32) -> Option<u32> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("NSpid:"))?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("NSpid:"))?;
     line.split_ascii_whitespace().last()?.parse().ok()
 }
 
@@ -89,7 +103,9 @@ mod tests {
 
     #[test]
     fn later_lines_replace_earlier_ones_and_gaps_have_no_name() {
-        let map = Map::parse("1000 100 old\nnonsense\n2000 10 LazyCompile:*work a.js:1:2\n1000 80 new\n".to_owned());
+        let map = Map::parse(
+            "1000 100 old\nnonsense\n2000 10 LazyCompile:*work a.js:1:2\n1000 80 new\n".to_owned(),
+        );
         assert_eq!(map.name(0x1040), Some("new"));
         assert_eq!(map.name(0x2008), Some("LazyCompile:*work a.js:1:2"));
         assert_eq!(map.name(0x2010), None);
