@@ -10,6 +10,7 @@
 
 pub mod controller;
 pub mod decision;
+pub mod expression;
 pub mod guard;
 pub mod moment;
 mod number;
@@ -20,4 +21,5 @@ pub mod regime;
 pub mod signal;
 #[cfg(test)]
 mod testing;
+pub mod trigger;
 pub mod window;

@@ -2,6 +2,7 @@
 
 mod control;
 mod counters;
+mod dial;
 pub mod fuse;
 pub mod governor;
 pub mod host;
@@ -9,6 +10,8 @@ pub mod knob;
 #[cfg(feature = "layer")]
 pub mod layer;
 mod limit;
+pub mod memory;
+pub mod object_pool;
 pub mod part;
 pub mod pool;
 mod process;
@@ -16,6 +19,7 @@ mod registry;
 mod router;
 mod server;
 mod sharded;
+pub mod slab;
 mod socket;
 mod state_dir;
 pub mod tasks;

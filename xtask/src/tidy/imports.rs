@@ -21,7 +21,7 @@ const SIDECAR: &[Row] = &[
     ),
     (
         "cli",
-        "config host_client lib telemetry trimtab_core trimtab_flame trimtab_protocol",
+        "config conform host_client lib telemetry trimtab_core trimtab_flame trimtab_protocol",
     ),
     // The profiler's own process.
     ("bin", "trimtab_flame"),
@@ -29,6 +29,8 @@ const SIDECAR: &[Row] = &[
     ("config", "trimtab_core trimtab_protocol"),
     ("signal", ""),
     ("telemetry", "config"),
+    // A judge of hosts from outside; it knows the wire and nothing of the sidecar.
+    ("conform", "trimtab_protocol"),
     // What the stages stand on.
     ("clock", "trimtab_core trimtab_sys"),
     ("host_client", "trimtab_protocol trimtab_sys"),
@@ -50,7 +52,7 @@ const SIDECAR: &[Row] = &[
 ];
 
 /// The core's plain data and helpers, which all of it may import; each also what stands above it here.
-const CORE_LEAVES: &[&str] = &["moment", "number", "expression", "profile"];
+const CORE_LEAVES: &[&str] = &["moment", "number", "expression", "profile", "trigger"];
 
 /// The core's stages: each may import what stands above it, and every leaf.
 const CORE_STAGES: &[&str] = &[
