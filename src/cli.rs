@@ -4,7 +4,6 @@
 //! [`Exit`] that `main` turns into the process's code.
 
 mod check;
-mod check;
 mod conform;
 mod flame;
 mod status;

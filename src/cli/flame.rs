@@ -4,7 +4,7 @@
 use super::{Console, Exit, ended};
 use clap::{Args, ValueEnum};
 use std::fs::{self, File};
-use std::io::{self, Read as _, Write};
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use trimtab_flame::ask::{HZ_MAX, Shot, WINDOW_MS_MAX};
 use trimtab_flame::{
