@@ -10,7 +10,7 @@ mod status;
 
 pub use check::CheckArgs;
 pub use conform::ConformArgs;
-pub use flame::FlameArgs;
+pub use flame::{FlameArgs, FormatArg, KindArg, ViewArg};
 pub use status::StatusArgs;
 
 use crate::config::{self, Config, ConfigErrors, Overrides};

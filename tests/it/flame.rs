@@ -177,8 +177,9 @@ async fn a_profiler_that_is_killed_costs_the_graph_and_nothing_else() {
             text.split_whitespace().next().map(str::to_owned)
         })
         .await;
-        let killed = std::process::Command::new("kill").args(["-s", "KILL", &profiler]);
-        assert!({ killed }.status().unwrap().success());
+        let mut kill = std::process::Command::new("kill");
+        let killed = kill.args(["-s", "KILL", &profiler]).status().unwrap();
+        assert!(killed.success());
     };
     let ((status, body), ()) = tokio::join!(waiting, killing);
     assert_eq!(status, 503, "{body}");
