@@ -5,6 +5,7 @@
 //!
 //! Every key can be overridden from outside the file, by [`Overrides`].
 
+mod door;
 mod error;
 mod profile;
 mod raw;
@@ -13,6 +14,7 @@ mod unit;
 mod validate;
 mod value;
 
+pub use door::IntakeConfig;
 pub(crate) use error::steers;
 pub use error::{ConfigError, ConfigErrors};
 
@@ -39,6 +41,8 @@ pub struct Config {
     pub lease_ttl: Duration,
     /// The sidecar's own HTTP server.
     pub serve: ServeConfig,
+    /// Where operators' commands come in.
+    pub intake: IntakeConfig,
     /// The ledger.
     pub ledger: LedgerConfig,
     /// The sidecar's own log.
@@ -54,6 +58,8 @@ pub struct Config {
 pub struct ServeConfig {
     /// Where it listens: always a loopback address.
     pub address: SocketAddr,
+    /// Where health and metrics alone are shown, on any address; nowhere by default.
+    pub health: Option<SocketAddr>,
     /// Names by which browsers may call it, besides the loopback ones.
     pub allowed_hosts: Vec<String>,
 }

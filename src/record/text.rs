@@ -4,6 +4,10 @@
 //! exhaustive: a new reason without words does not compile. Words that come from a host are cleaned first; nothing here
 //! trusts them.
 
+mod command;
+
+pub use command::command;
+
 use crate::view::words::{absence, foreign, level};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -114,6 +118,11 @@ pub fn because(reason: &Reason) -> String {
         }
         Reason::Pinned { knob } => format!("an operator holds {}", foreign(knob.as_str())),
         Reason::Yielding { seconds } => yielding(*seconds),
+        Reason::ProfileChosen {
+            profile,
+            before,
+            because,
+        } => command::profile_chosen(profile, before, because),
         Reason::Idle => "there is little to do".to_owned(),
         Reason::Ample => "work flows and nothing waits".to_owned(),
         Reason::NothingToGain => "nothing that may be tried promises a gain".to_owned(),
@@ -437,6 +446,7 @@ mod tests {
     use super::*;
     use crate::record::tests::held;
     use crate::view::words::{action, kind};
+    use trimtab_protocol::decision::ProfileBasis;
     use trimtab_protocol::decision::{Expectation, ValueChange};
     use trimtab_protocol::name::{Epoch, Generation};
 
@@ -481,6 +491,40 @@ mod tests {
                 needed: 30,
             },
         ]
+    }
+
+    fn profile_reasons() -> Vec<Reason> {
+        let (job_ms, seconds) = (12.5, 300.0);
+        let bases = [
+            ProfileBasis::Operator {
+                who: "user 0 (process 7)".to_owned(),
+                seconds: Some(90.0),
+            },
+            ProfileBasis::Operator {
+                who: "token night\u{1b}".to_owned(),
+                seconds: None,
+            },
+            ProfileBasis::Configured,
+            ProfileBasis::Declared,
+            ProfileBasis::LongJobs { job_ms, seconds },
+            ProfileBasis::Computes {
+                cpu_share: 0.42,
+                job_ms,
+                seconds,
+            },
+            ProfileBasis::Waits {
+                cpu_share: 0.04,
+                job_ms,
+                seconds,
+            },
+            ProfileBasis::Unknown,
+        ];
+        let reasons = bases.map(|because| Reason::ProfileChosen {
+            profile: "api".to_owned(),
+            before: "default".to_owned(),
+            because,
+        });
+        reasons.to_vec()
     }
 
     /// The reasons for a look at a pool in which work waits.
@@ -580,6 +624,7 @@ mod tests {
             ChangeStatus::Superseded,
         ];
         all.extend(looks());
+        all.extend(profile_reasons());
         all.extend(ends.map(|status| Reason::TrialEnded { status }));
         all.extend(
             verdicts()

@@ -11,6 +11,7 @@
 pub mod controller;
 pub mod decision;
 pub mod guard;
+pub mod kind;
 pub mod moment;
 mod number;
 pub mod observation;

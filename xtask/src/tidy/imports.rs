@@ -16,7 +16,7 @@ const SIDECAR: &[Row] = &[
     ("lib", "app config"),
     (
         "app",
-        "act clock config decide host_client intake message record sense serve signal view \
+        "act clock config decide host_client intake message origin record sense serve signal supervisor view \
          trimtab_core trimtab_protocol",
     ),
     (
@@ -31,6 +31,8 @@ const SIDECAR: &[Row] = &[
     ("clock", "trimtab_core trimtab_sys"),
     ("host_client", "trimtab_protocol trimtab_sys"),
     ("message", "trimtab_core trimtab_protocol"),
+    ("origin", ""),
+    ("supervisor", "view trimtab_core trimtab_protocol"),
     ("view", "trimtab_core trimtab_protocol"),
     // The stages. None imports another.
     (
@@ -43,12 +45,18 @@ const SIDECAR: &[Row] = &[
         "clock host_client message trimtab_core trimtab_protocol",
     ),
     ("record", "clock message view trimtab_core trimtab_protocol"),
-    ("serve", "clock message view trimtab_core trimtab_protocol"),
-    ("intake", "clock message trimtab_core trimtab_protocol"),
+    (
+        "serve",
+        "clock message origin view trimtab_core trimtab_protocol",
+    ),
+    (
+        "intake",
+        "clock message origin trimtab_core trimtab_protocol trimtab_sys",
+    ),
 ];
 
 /// The core's plain data and helpers, which all of it may import; each also what stands above it here.
-const CORE_LEAVES: &[&str] = &["moment", "number", "expression", "profile"];
+const CORE_LEAVES: &[&str] = &["moment", "number", "expression", "profile", "kind"];
 
 /// The core's stages: each may import what stands above it, and every leaf.
 const CORE_STAGES: &[&str] = &[

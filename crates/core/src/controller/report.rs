@@ -41,7 +41,7 @@ pub(super) fn status(
         version: state.map(|state| state.version.clone()).unwrap_or_default(),
         instance: controller.instance.clone(),
         pid: observation.and_then(|observation| observation.pid),
-        frozen: state.is_some_and(|state| state.frozen),
+        frozen: controller.frozen || state.is_some_and(|state| state.frozen),
         lease_holder: state
             .and_then(|state| state.lease.as_ref())
             .map(|lease| lease.holder.clone()),
@@ -53,7 +53,7 @@ pub(super) fn status(
         conformance: state.map_or(0, conformance),
         sample: sample(observation, signals, at, at_ms),
         pools: state
-            .map(|state| pools(controller, state, records))
+            .map(|state| pools(controller, state, records, at))
             .unwrap_or_default(),
     }
 }
@@ -145,6 +145,7 @@ fn pools(
     controller: &Controller,
     state: &HostState,
     records: &[(Option<PoolName>, DecisionRecord)],
+    at: Moment,
 ) -> BTreeMap<PoolName, PoolStatus> {
     let described = tunable(state).filter_map(|(name, pool)| {
         let profile = controller.profile_of(name, pool)?;
@@ -154,6 +155,9 @@ fn pools(
             .map(|(_, record)| record.clone());
         let status = PoolStatus {
             profile: profile.name.clone(),
+            profile_basis: controller
+                .choices
+                .basis(&controller.settings, name, pool, at),
             phase: pool.phase,
             generation: pool.generation,
             knobs: pool

@@ -66,6 +66,8 @@ pub(super) struct PoolTick<'a> {
     pub(super) interval: Span,
     /// Whether the sidecar has watched for long enough that a foreign change is one, and not what it found.
     pub(super) warm: bool,
+    /// Whether an operator froze this sidecar.
+    pub(super) frozen: bool,
 }
 
 /// One pool over time.
@@ -87,6 +89,8 @@ pub(super) struct Tuner {
     pub(super) refusals: u32,
     /// What happened to the last trial without our doing; told once.
     pub(super) news: Option<Reason>,
+    /// The pool follows another profile; told once.
+    pub(super) new_profile: Option<Reason>,
     /// Completions that must still pass before the pool shows its values again and not those of a trial that was undone.
     pub(super) leftover: u64,
     /// The last trial that was begun, by which one that the host applied late is known.
@@ -116,6 +120,7 @@ impl Default for Tuner {
             pause: None,
             refusals: 0,
             news: None,
+            new_profile: None,
             leftover: 0,
             issued: None,
             reclaiming: false,
@@ -211,6 +216,7 @@ impl Tuner {
         let starved = tick.delta.is_ok_and(|delta| is_starved(delta, trial.to));
         let measuring = matches!(trial.stage, Stage::Measuring | Stage::Settling { .. });
         let (action, reason) = match (regime, stuck_for) {
+            _ if tick.frozen => trial.end(Action::RollBack, Reason::Frozen),
             (Regime::Stuck, Some(dry)) if measuring => trial.end(
                 Action::RollBack,
                 Reason::Stuck {
@@ -259,7 +265,7 @@ impl Tuner {
 
     /// Why nothing new may be begun in this pool now, before any policy is asked.
     pub(super) fn gate(&mut self, tick: &PoolTick<'_>) -> Option<Reason> {
-        if let Some(news) = self.news.take() {
+        if let Some(news) = self.news.take().or_else(|| self.new_profile.take()) {
             return Some(news);
         }
         if let Err((missing, absence)) = tick.delta {
