@@ -152,7 +152,8 @@ impl Shared {
         match heard {
             Ok(receipt) => {
                 if !receipt.freeze_persistent {
-                    missing.push("it does not survive a restart of the host".to_owned());
+                    // The sidecar keeps it, so for what the sidecar does nothing is missing.
+                    done.text.push_str("; the host by itself would forget it in a restart");
                 }
                 if let Ok(before) = before {
                     done.values = preview::freeze(&before);

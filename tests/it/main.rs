@@ -5,8 +5,10 @@
     reason = "a test that finds nothing where something must be should stop there"
 )]
 
+mod asking;
 mod commands;
 mod faults;
+mod hands;
 mod lifecycle;
 mod pages;
 mod support;

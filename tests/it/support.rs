@@ -211,6 +211,28 @@ impl Sidecar {
     }
 
     pub(crate) async fn start_with_ledger(service: &Service, name: &str, ledger: &Path) -> Self {
+        let (config, log) = Self::configure(service, name, ledger, |text| text);
+        Self::spawn(trimtab().args(["run", "--config"]).arg(&config), log).await
+    }
+
+    /// Starts it with another configuration, made from the usual one.
+    pub(crate) async fn start_as(
+        service: &Service,
+        name: &str,
+        change: impl FnOnce(String) -> String,
+    ) -> Self {
+        let ledger = service.directory.path().join(name);
+        let (config, log) = Self::configure(service, name, &ledger, change);
+        Self::spawn(trimtab().args(["run", "--config"]).arg(&config), log).await
+    }
+
+    /// Writes its configuration: the file's path, and that of the log to be.
+    pub(crate) fn configure(
+        service: &Service,
+        name: &str,
+        ledger: &Path,
+        change: impl FnOnce(String) -> String,
+    ) -> (PathBuf, PathBuf) {
         let directory = service.directory.path();
         let config = directory.join(format!("{name}.toml"));
         let text = format!(
@@ -219,16 +241,20 @@ impl Sidecar {
             service.control_socket(),
             ledger
         );
-        std::fs::write(&config, text).unwrap();
-        let log = directory.join(format!("{name}.log"));
-        let child = trimtab()
-            .args(["run", "--config"])
-            .arg(&config)
+        std::fs::write(&config, change(text)).unwrap();
+        (config, directory.join(format!("{name}.log")))
+    }
+
+    pub(crate) async fn spawn(command: &mut Command, log: PathBuf) -> Self {
+        let child = command
             .stderr(std::fs::File::create(&log).unwrap())
-            .stdin(Stdio::null())
             .spawn()
             .unwrap();
-        let address = until("the sidecar's address", || async { address_in(&log) }).await;
+        let serving = "\"serving\"";
+        let address = until("the sidecar's address", || async {
+            address_in(&log, serving)
+        })
+        .await;
         Self {
             child,
             address,
@@ -295,6 +321,11 @@ impl Sidecar {
         panic!("the sidecar did not end: {}", self.log());
     }
 
+    /// The file of its log.
+    pub(crate) fn log_file(&self) -> &Path {
+        &self.log
+    }
+
     pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap()
     }
@@ -311,7 +342,7 @@ impl Drop for Sidecar {
 /// The sidecar's command, with none of this environment's own settings.
 pub(crate) fn trimtab() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_trimtab"));
-    command.env_clear();
+    command.env_clear().stdin(Stdio::null());
     command
 }
 
@@ -339,9 +370,10 @@ pub(crate) fn run(command: &mut Command) -> (i32, String, String) {
     (child.wait().unwrap().code().unwrap(), out, err)
 }
 
-fn address_in(log: &Path) -> Option<String> {
+/// The address in the line of a log that has this word.
+pub(crate) fn address_in(log: &Path, word: &str) -> Option<String> {
     let text = std::fs::read_to_string(log).ok()?;
-    let line = text.lines().find(|line| line.contains("\"serving\""))?;
+    let line = text.lines().find(|line| line.contains(word))?;
     let after = &line[line.find("127.0.0.1:")?..];
     Some(after.chars().take_while(|letter| *letter != '"').collect())
 }
