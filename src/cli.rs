@@ -7,6 +7,7 @@ mod approve;
 mod check;
 mod client;
 mod completions;
+mod conform;
 mod decisions;
 mod freeze;
 mod init;
@@ -25,6 +26,7 @@ mod why;
 pub use approve::ApproveArgs;
 pub use check::CheckArgs;
 pub use completions::{CompletionsArgs, ManArgs};
+pub use conform::ConformArgs;
 pub use decisions::DecisionsArgs;
 pub use freeze::FreezeArgs;
 pub use init::InitArgs;
@@ -78,6 +80,8 @@ pub enum Command {
     Approve(ApproveArgs),
     /// Drop the configuration that waits for a word
     Reject(RejectArgs),
+    /// Replay the corpus of the control API against a host, and say how far it keeps it
+    Conform(ConformArgs),
     /// Write a commented configuration for a host that runs
     Init(InitArgs),
     /// Write the completions for a shell
@@ -111,6 +115,7 @@ impl Command {
             Self::Profile(args) => args.execute(vars, console).await,
             Self::Approve(args) => args.execute(vars, console).await,
             Self::Reject(args) => args.execute(vars, console).await,
+            Self::Conform(args) => args.execute(console).await,
             Self::Init(args) => args.execute(console).await,
             Self::Completions(args) => args.execute(console),
             Self::Man(args) => args.execute(console),
@@ -341,7 +346,7 @@ mod tests {
         let (Ok(Command::Run(args)), _, _) = parsed(line) else {
             panic!("it is a good line");
         };
-        let vars = Overrides::from_vars([("TRIMTAB_MODE".into(), "observe".into())]);
+        let vars = Overrides::from_vars([("TRIMTAB__MODE".into(), "observe".into())]);
         let config = args.load(vars).expect("it is valid");
         assert_eq!(config.settings.mode, trimtab_protocol::decision::Mode::Act);
         assert_eq!(config.socket, std::path::Path::new("/run/a.sock"));

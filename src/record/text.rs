@@ -5,6 +5,7 @@
 //! trusts them.
 
 mod command;
+mod learnt;
 
 pub use command::command;
 
@@ -103,14 +104,6 @@ pub fn because(reason: &Reason) -> String {
             figure(*seconds),
             figure(*needed_s)
         ),
-        Reason::Crowded {
-            service_us,
-            lean_us,
-        } => format!(
-            "work waits, but a job takes {} in service and took {} among fewer, so fewer workers are looked at",
-            millis(*service_us),
-            millis(*lean_us)
-        ),
         Reason::LeasePending => "the lease is asked for and not granted yet".to_owned(),
         Reason::Frozen => "an operator froze the host".to_owned(),
         Reason::NotOffered => {
@@ -145,6 +138,18 @@ pub fn because(reason: &Reason) -> String {
         Reason::Starved { queued, lost_per_s } => starved(*queued, *lost_per_s),
         Reason::LookBelow { queued, lost_per_s } => look_below(*queued, *lost_per_s),
         Reason::CpuFull { cpu_share } => cpu_full(*cpu_share),
+        Reason::HarmBudget { .. }
+        | Reason::Climbing { .. }
+        | Reason::Predicted { .. }
+        | Reason::Surge { .. }
+        | Reason::Suspicious { .. }
+        | Reason::ServiceChanged { .. }
+        | Reason::KnownAgain { .. }
+        | Reason::Collapsed { .. }
+        | Reason::QueueFollows { .. }
+        | Reason::TimeoutFollows { .. }
+        | Reason::Relaxed { .. }
+        | Reason::NeedsNoProof => learnt::because(reason),
         Reason::Paid { verdict } => format!("it paid, as {}", found(verdict)),
         Reason::DidNotPay { verdict } => format!("it did not pay, as {}", found(verdict)),
         Reason::EvidenceLost { absence } => evidence_lost(*absence),
@@ -330,6 +335,11 @@ fn found(verdict: &Verdict) -> String {
             "no difference was found beyond chance, {}",
             with_error(gain_per_s, error_per_s)
         ),
+        Verdict::Pooled { ratio } => format!(
+            "the two windows alone do not tell, and all that was seen of this pool says {} times the throughput",
+            figure(ratio)
+        ),
+        Verdict::NothingWaits => "nothing waits any more".to_owned(),
         Verdict::LoadMoved {
             before_per_s,
             now_per_s,
@@ -446,7 +456,6 @@ mod tests {
     use super::*;
     use crate::record::tests::held;
     use crate::view::words::{action, kind};
-    use trimtab_protocol::decision::ProfileBasis;
     use trimtab_protocol::decision::{Expectation, ValueChange};
     use trimtab_protocol::name::{Epoch, Generation};
 
@@ -482,6 +491,8 @@ mod tests {
                 gain_per_s: 1.0,
                 error_per_s: 4.0,
             },
+            Verdict::Pooled { ratio: 1.042 },
+            Verdict::NothingWaits,
             Verdict::LoadMoved {
                 before_per_s: 200.0,
                 now_per_s: 310.4,
@@ -493,53 +504,10 @@ mod tests {
         ]
     }
 
-    fn profile_reasons() -> Vec<Reason> {
-        let (job_ms, seconds) = (12.5, 300.0);
-        let bases = [
-            ProfileBasis::Operator {
-                who: "user 0 (process 7)".to_owned(),
-                seconds: Some(90.0),
-            },
-            ProfileBasis::Operator {
-                who: "token night\u{1b}".to_owned(),
-                seconds: None,
-            },
-            ProfileBasis::Configured,
-            ProfileBasis::Declared,
-            ProfileBasis::LongJobs { job_ms, seconds },
-            ProfileBasis::Computes {
-                cpu_share: 0.42,
-                job_ms,
-                seconds,
-            },
-            ProfileBasis::Waits {
-                cpu_share: 0.04,
-                job_ms,
-                seconds,
-            },
-            ProfileBasis::Unknown,
-        ];
-        let reasons = bases.map(|because| Reason::ProfileChosen {
-            profile: "api".to_owned(),
-            before: "default".to_owned(),
-            because,
-        });
-        reasons.to_vec()
-    }
-
-    /// The reasons for a look at a pool in which work waits.
-    fn looks() -> [Reason; 2] {
-        [
-            Reason::Crowded {
-                service_us: 812_000,
-                lean_us: 61_000,
-            },
-            Reason::Watching {
-                seconds: 0.25,
-                needed_s: 1.0,
-            },
-        ]
-    }
+    const WATCHING: Reason = Reason::Watching {
+        seconds: 0.25,
+        needed_s: 1.0,
+    };
 
     fn reasons() -> Vec<Reason> {
         let absence = Absence::TimedOut;
@@ -623,8 +591,9 @@ mod tests {
             ChangeStatus::Expired,
             ChangeStatus::Superseded,
         ];
-        all.extend(looks());
-        all.extend(profile_reasons());
+        all.push(WATCHING);
+        all.extend(learnt::tests::reasons());
+        all.extend(command::tests::profile_reasons());
         all.extend(ends.map(|status| Reason::TrialEnded { status }));
         all.extend(
             verdicts()

@@ -1,8 +1,8 @@
 //! The guard before every route: who may ask, and what the answer allows a browser to do.
 //!
 //! Where a request comes from is judged by [`origin`](crate::origin). Nothing here changes anything, so only GET and HEAD are
-//! taken.
-//! Each answer forbids scripts, foreign content, framing, sniffing, referrers and caching.
+//! taken. Each answer forbids scripts, foreign content, framing, sniffing, referrers and caching; only the dashboard may run
+//! its own script.
 
 use crate::origin::{Names, Stray};
 use crate::serve::error::Refusal;
@@ -19,6 +19,10 @@ pub struct Reserve;
 
 /// The paths that are answered even over the last connections.
 pub const HEALTH_PATHS: [&str; 3] = ["/livez", "/healthz", "/readyz"];
+
+/// What a page's content may do, where that differs from the plain page's; a handler adds it to its answer.
+#[derive(Clone, Copy, Debug)]
+pub struct ContentPolicy(pub &'static str);
 
 /// The SHA-256 of the page's one style sheet is in here; a test compares them.
 const CONTENT_POLICY: &str = concat!(
@@ -87,9 +91,11 @@ async fn pass(State(guard): State<Guard>, request: Request, next: Next) -> Respo
         Ok(()) => next.run(request).await,
         Err(refusal) => refusal.into_response(),
     };
+    let own = response.extensions().get::<ContentPolicy>();
+    let policy = own.map_or(CONTENT_POLICY, |policy| policy.0);
     let headers = response.headers_mut();
     for (name, value) in [
-        (header::CONTENT_SECURITY_POLICY, CONTENT_POLICY),
+        (header::CONTENT_SECURITY_POLICY, policy),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (header::REFERRER_POLICY, "no-referrer"),
         (header::CACHE_CONTROL, "no-store"),

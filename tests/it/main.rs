@@ -7,6 +7,7 @@
 
 mod asking;
 mod commands;
+mod conform;
 mod faults;
 mod hands;
 mod lifecycle;

@@ -123,11 +123,47 @@ pub(super) fn profile_chosen(profile: &str, before: &str, because: &ProfileBasis
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use trimtab_protocol::command::{PinCommand, PlainCommand};
+    use trimtab_protocol::decision::Reason;
     use trimtab_protocol::operator::FreezeRequest;
     use trimtab_protocol::problem::ProblemKind;
+
+    /// One of each reason to follow another profile.
+    pub(in crate::record::text) fn profile_reasons() -> Vec<Reason> {
+        let (job_ms, seconds) = (12.5, 300.0);
+        let bases = [
+            ProfileBasis::Operator {
+                who: "user 0 (process 7)".to_owned(),
+                seconds: Some(90.0),
+            },
+            ProfileBasis::Operator {
+                who: "token night\u{1b}".to_owned(),
+                seconds: None,
+            },
+            ProfileBasis::Configured,
+            ProfileBasis::Declared,
+            ProfileBasis::LongJobs { job_ms, seconds },
+            ProfileBasis::Computes {
+                cpu_share: 0.42,
+                job_ms,
+                seconds,
+            },
+            ProfileBasis::Waits {
+                cpu_share: 0.04,
+                job_ms,
+                seconds,
+            },
+            ProfileBasis::Unknown,
+        ];
+        let reasons = bases.map(|because| Reason::ProfileChosen {
+            profile: "api".to_owned(),
+            before: "default".to_owned(),
+            because,
+        });
+        reasons.to_vec()
+    }
 
     fn record(asked: Command, outcome: CommandResult) -> CommandRecord {
         CommandRecord {
