@@ -28,7 +28,7 @@ pub struct Wish {
 
 /// Somebody who wants values, by rules of their own. The simulator bounds the workers to the scenario's.
 pub trait Rival {
-    /// Wants values at a tick, in the sidecar league.
+    /// Wants values at a tick.
     fn tick(&mut self, observation: &Observation) -> Vec<Wish>;
 
     /// Wants values when a job of a pool ended, in the in-process league.
@@ -177,10 +177,12 @@ impl Stage<'_> {
                 }
                 Driver::Rival(rival) => {
                     let observation = self.world.observe(self.league, Vec::new());
+                    let wishes = rival.tick(&observation);
                     if self.league == League::Sidecar {
-                        let wishes = rival.tick(&observation);
                         let at = tick + self.world.delay();
                         self.wishes.push_back((at, wishes));
+                    } else {
+                        self.grant(&wishes);
                     }
                     onlooker(&observation, None, &second);
                 }
