@@ -115,7 +115,7 @@ fn a_program_that_ends_or_talks_nonsense_leaves_what_stands() {
     for script in [
         "true",
         "while read line; do echo nonsense; done",
-        "exec /nowhere/at/all",
+        "exit 3",
     ] {
         let program = Program::start(script, &scenario, League::Sidecar);
         let outcome = drive(
