@@ -5,7 +5,10 @@
 //!
 //! | route | what |
 //! |---|---|
-//! | `/` | a status page; works without scripts |
+//! | `/` | the dashboard; the plain page where it is not in the program |
+//! | `/plain` | a status page; works without scripts |
+//! | `/ui/app.js` | the dashboard's script |
+//! | `/ui/app.css` | its style sheet |
 //! | `/livez` | 200 while this process answers at all |
 //! | `/healthz` | the same under its older name |
 //! | `/readyz` | 200 when every check passes, else 503; `?verbose` tells each check as JSON |
@@ -14,12 +17,13 @@
 //! | `/api/v1/hosts/{id}/status` | one host with its pools |
 //! | `/api/v1/hosts/{id}/samples` | what was read, oldest first; `?since=MOMENT_NS`, `?limit=` |
 //! | `/api/v1/hosts/{id}/decisions` | the ledger in memory, oldest first; `?since=ID`, `?limit=`, `?pool=`, `?action=` |
-//! | `/api/v1/events` | each new entry as a server-sent event; resumes after `Last-Event-ID` or `?since=ID` |
+//! | `/api/v1/events` | each new entry as a server-sent event; resumes after `Last-Event-ID` or `?since=ID`; `?status=true` adds each new status |
 //!
 //! Every route takes GET and HEAD only and passes the [`guard`] first. Errors are `application/problem+json`.
 //! Connections are accepted by our own loop with its own limits, see [`accept`].
 
 pub mod accept;
+mod dashboard;
 pub mod error;
 mod events;
 pub mod guard;

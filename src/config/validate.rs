@@ -1,7 +1,7 @@
 //! What each key of the sidecar's configuration means, what it may be, and what it is when it is left out.
 
 use super::error::Finding;
-use super::raw::{Desk, Found, Source, Spot, parse};
+use super::raw::{Desk, Found, Parsed, Spot};
 use super::section::{Section, closest, list, shorten};
 use super::unit::Unit;
 use super::value::{NumberRule, TextRule, contradiction};
@@ -9,7 +9,6 @@ use super::{Config, LedgerConfig, LogConfig, LogFormat, ServeConfig};
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 use tracing::level_filters::LevelFilter;
 use trimtab_core::moment::Span;
@@ -147,15 +146,9 @@ const LEVELS: [(&str, LevelFilter); 5] = [
     ("trace", LevelFilter::TRACE),
 ];
 
-/// Reads the configuration and reports all that is wrong with it. `base` is what relative paths in the file are relative to.
-pub(super) fn read(
-    source: &Arc<Source>,
-    is_file: bool,
-    base: &Path,
-    desk: &Desk<'_>,
-) -> Option<Draft> {
-    let table = parse(source, desk)?;
-    let mut root = Section::root(desk, source, Some(&table), String::new());
+/// Reads the configuration and reports all that is wrong with it. `base` is what relative paths in the files are relative to.
+pub(super) fn read(files: &[Parsed<'_>], is_file: bool, base: &Path, desk: &Desk<'_>) -> Draft {
+    let mut root = Section::root(desk, files, String::new());
     let mode = root.word("mode", &MODES, "how far the sidecar may go");
     let interval = root.number(&INTERVAL);
     let interval_ms = interval
@@ -180,7 +173,7 @@ pub(super) fn read(
     let longest = TTL_MS_DEFAULT
         .max(LEASE_INTERVALS * interval_ms)
         .min(TTL_MS_MAX);
-    Some(Draft {
+    Draft {
         profiles,
         mode: mode_value,
         interval_ms,
@@ -190,7 +183,7 @@ pub(super) fn read(
         serve,
         ledger,
         log,
-    })
+    }
 }
 
 impl Draft {
@@ -238,7 +231,9 @@ impl Draft {
             ledger: self.ledger,
             log: self.log,
             files,
-            overrides: desk.overrides.origins(),
+            overrides: desk.override_origins(),
+            origins: BTreeMap::new(),
+            directories: Vec::new(),
         })
     }
 }
@@ -250,7 +245,7 @@ fn host(
     base: &Path,
     interval: Option<&Found<u64>>,
 ) -> Option<Host> {
-    let mut tables = root.sections("hosts", "host")?;
+    let mut tables = root.sections("hosts", |_| "host".to_owned())?;
     if let [first, second, ..] = tables.as_slice() {
         let finding = Finding::new("more than one host is configured")
             .at(&second.heading(), "the second")

@@ -1,7 +1,7 @@
 //! The table of routes, and the API's small answers.
 
 use crate::serve::error::Refusal;
-use crate::serve::{Deps, STREAMS_MAX, Shared, events, health, history, metrics, page};
+use crate::serve::{Deps, STREAMS_MAX, Shared, dashboard, events, health, history, metrics, page};
 use crate::view::{HostView, View};
 use axum::extract::{Path, State};
 use axum::http::header;
@@ -16,7 +16,10 @@ use trimtab_protocol::view::{HostBrief, Hosts};
 pub(super) fn table() -> Vec<(&'static str, MethodRouter<Shared>)> {
     let mut table = health_table();
     table.extend([
-        ("/", get(page::show)),
+        ("/", get(dashboard::show)),
+        ("/plain", get(page::show)),
+        ("/ui/app.js", get(dashboard::script)),
+        ("/ui/app.css", get(dashboard::style)),
         ("/api/v1/hosts", get(hosts)),
         ("/api/v1/hosts/{id}/status", get(status)),
         ("/api/v1/hosts/{id}/samples", get(history::samples)),

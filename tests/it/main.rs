@@ -6,6 +6,7 @@
 )]
 
 mod commands;
+mod conform;
 mod faults;
 mod lifecycle;
 mod pages;

@@ -28,6 +28,10 @@ const READ_TIME: Duration = Duration::from_millis(100);
 const URGENT: Duration = Duration::from_millis(50);
 /// How often it looks while only leases, pins and the way to the baseline are pending.
 const CALM: Duration = Duration::from_millis(500);
+/// How often it looks at the clock while a part waits to be tended.
+const TENDING: Duration = Duration::from_secs(5);
+/// The least time between two tendings that nobody asked for.
+const TENDING_PAUSE_NS: u64 = 50_000_000;
 
 /// What the host says of itself.
 #[derive(Debug)]
@@ -87,6 +91,7 @@ impl Control {
         }
         let disabled = control.is_switched_off();
         control.governor().set_disabled(disabled, boot_ns());
+        control.sync_fuses();
         control
     }
 
@@ -157,6 +162,34 @@ impl Control {
         }
     }
 
+    /// Lets the parts do what is due, for as long as the host runs. What they do may take its time, so it is done on a thread
+    /// of its own, which ends when there is nothing to do for a while.
+    pub(crate) async fn tend(self: Arc<Self>) {
+        loop {
+            let control = Arc::clone(&self);
+            let tended = tokio::task::spawn_blocking(move || control.registry.tend(boot_ns()));
+            let next_ns = tended.await.unwrap_or(None);
+            // Whatever a part says, the others and the processor get their turn.
+            let soonest_ns = boot_ns().saturating_add(TENDING_PAUSE_NS);
+            let next_ns = next_ns.map(|next_ns| next_ns.max(soonest_ns));
+            let due = async {
+                match next_ns {
+                    None => std::future::pending().await,
+                    // The boot-time clock goes on while the machine is suspended and the runtime's does not.
+                    Some(next_ns) => {
+                        while let left @ 1.. = next_ns.saturating_sub(boot_ns()) {
+                            tokio::time::sleep(Duration::from_nanos(left).min(TENDING)).await;
+                        }
+                    }
+                }
+            };
+            tokio::select! {
+                () = self.registry.turned.notified() => {}
+                () = due => {}
+            }
+        }
+    }
+
     /// Undoes what is open and takes no more: the service ends.
     pub(crate) async fn close(&self) {
         self.closed.store(true, Ordering::Release);
@@ -218,12 +251,16 @@ impl Control {
         self.governor().observe_effective(pool, &readings);
     }
 
-    /// Arms the fuse of each pool with an open trial, and clears the others. An undo that a knob refuses clears the fuse all
+    /// Arms the fuse of each pool with an open trial, and clears the others; and tells the parts whose knobs others decide about. An undo that a knob refuses clears the fuse all
     /// the same: it is tried again, and meanwhile the service goes on.
     fn sync_fuses(&self) {
         for (pool, _) in self.registry.pools() {
-            let ends_ns = self.governor().trial_end_ns(pool);
+            let (ends_ns, tended) = {
+                let governor = self.governor();
+                (governor.trial_end_ns(pool), governor.is_tended(pool))
+            };
             self.registry.set_fuse(pool, ends_ns);
+            self.registry.set_tended(pool, tended);
         }
         self.wake.notify_one();
     }

@@ -2,6 +2,8 @@
 
 mod control;
 mod counters;
+pub mod deadline;
+mod dial;
 pub mod fuse;
 pub mod governor;
 pub mod host;
@@ -9,6 +11,8 @@ pub mod knob;
 #[cfg(feature = "layer")]
 pub mod layer;
 mod limit;
+pub mod memory;
+pub mod object_pool;
 pub mod part;
 pub mod pool;
 mod process;
@@ -16,6 +20,11 @@ mod registry;
 mod router;
 mod server;
 mod sharded;
+pub mod slab;
 mod socket;
 mod state_dir;
 pub mod tasks;
+pub mod threads;
+mod timer;
+
+pub use deadline::spawn;

@@ -12,9 +12,10 @@ use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::Poll;
 use std::time::Duration;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 use trimtab_protocol::knob::{KnobKind, KnobValue, Shrink};
 use trimtab_protocol::name::{KnobName, PoolName, is_plain_name};
@@ -58,6 +59,8 @@ pub(crate) struct Failure {
 pub(crate) struct Registry {
     pools: BTreeMap<PoolName, Entry>,
     kit_failures: AtomicU64,
+    /// Some knob was turned.
+    pub(crate) turned: Notify,
 }
 
 #[derive(Debug)]
@@ -68,6 +71,8 @@ struct Entry {
     fuse: Option<Arc<Fuse>>,
     /// What the fuse was last set to, in nanoseconds of the boot-time clock; 0 means that it is clear.
     armed_ns: AtomicU64,
+    /// What the part was last told.
+    tended: AtomicBool,
     kills: bool,
 }
 
@@ -92,6 +97,7 @@ impl Registry {
                 kind: part.kind(),
                 fuse: part.fuse(),
                 armed_ns: AtomicU64::new(0),
+                tended: AtomicBool::new(false),
                 kills: declared.iter().any(|(_, shrink)| *shrink == Shrink::Kills),
                 knobs,
                 part,
@@ -107,6 +113,7 @@ impl Registry {
         let registry = Self {
             pools,
             kit_failures: AtomicU64::new(0),
+            turned: Notify::new(),
         };
         Ok((registry, specs))
     }
@@ -145,11 +152,35 @@ impl Registry {
         }
     }
 
+    /// Tells a part whether someone decides about its knobs, if that is not what it was told last.
+    pub(crate) fn set_tended(&self, pool: &PoolName, tended: bool) {
+        let Some(entry) = self.pools.get(pool) else {
+            return;
+        };
+        if entry.tended.swap(tended, Ordering::AcqRel) == tended {
+            return;
+        }
+        if catch_unwind(AssertUnwindSafe(|| entry.part.tended(tended))).is_err() {
+            self.count_failure();
+        }
+    }
+
     /// Opens all fuses: whatever becomes of the control side, no request waits for it.
     pub(crate) fn clear_fuses(&self) {
         for pool in self.pools.keys() {
             self.set_fuse(pool, None);
         }
+    }
+
+    /// Lets each part do what is due, and says when the next thing will be, if ever.
+    pub(crate) fn tend(&self, now_ns: u64) -> Option<u64> {
+        let tended = self.pools.values().filter_map(|entry| {
+            catch_unwind(AssertUnwindSafe(|| entry.part.tend(now_ns))).unwrap_or_else(|_| {
+                self.count_failure();
+                None
+            })
+        });
+        tended.min()
     }
 
     pub(crate) fn persists(&self, pool: &PoolName, knob: &KnobName) -> bool {
@@ -210,7 +241,10 @@ impl Registry {
         };
         let applying = self.caught(async { knob.apply(&write.value).await });
         let (why, unsettled) = match tokio::time::timeout(APPLY_TIME, applying).await {
-            Ok(Some(Applied::Done | Applied::Settling)) => return Ok(()),
+            Ok(Some(Applied::Done | Applied::Settling)) => {
+                self.turned.notify_one();
+                return Ok(());
+            }
             Ok(Some(Applied::Refused(why))) => (why, false),
             Ok(None) => ("it panicked".to_owned(), true),
             Err(_) => ("it took too long".to_owned(), true),

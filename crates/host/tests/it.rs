@@ -12,6 +12,8 @@ mod guard;
 mod part;
 #[path = "it/pool.rs"]
 mod pool;
+#[path = "it/threads.rs"]
+mod threads;
 #[path = "it/trial.rs"]
 mod trial;
 
@@ -59,4 +61,10 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
         .build()
         .expect("a runtime")
         .block_on(future)
+}
+
+impl client::Calls for Bench {
+    fn handle(&self) -> &HostHandle {
+        &self.host
+    }
 }

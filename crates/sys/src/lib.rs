@@ -5,5 +5,8 @@
 pub mod clock;
 #[cfg(feature = "count-alloc")]
 pub mod count_alloc;
+pub mod heap;
+#[cfg(feature = "jemalloc")]
+pub mod jemalloc;
 pub mod peer;
 pub mod process;

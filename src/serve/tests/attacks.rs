@@ -99,8 +99,11 @@ fn attacks() -> Vec<Attack> {
 }
 
 /// Every path that is attacked. A route without a row here fails.
-const ATTACKED: [&str; 11] = [
+const ATTACKED: [&str; 14] = [
     "/",
+    "/plain",
+    "/ui/app.js",
+    "/ui/app.css",
     "/livez",
     "/healthz",
     "/readyz",
@@ -171,7 +174,7 @@ async fn whoever_may_ask_is_answered_with_protecting_headers() {
         ("sec-fetch-site", "none"),
         ("sec-fetch-site", "same-origin"),
     ] {
-        let mut asked = Request::get("/").header(name, value);
+        let mut asked = Request::get("/plain").header(name, value);
         if name != "host" {
             asked = asked.header("host", HOST);
         }

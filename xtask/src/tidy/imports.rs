@@ -21,12 +21,14 @@ const SIDECAR: &[Row] = &[
     ),
     (
         "cli",
-        "config host_client lib telemetry trimtab_core trimtab_protocol",
+        "config conform host_client lib telemetry trimtab_core trimtab_protocol",
     ),
     // What runs first. They know no stage.
     ("config", "trimtab_core trimtab_protocol"),
     ("signal", ""),
     ("telemetry", "config"),
+    // A judge of hosts from outside; it knows the wire and nothing of the sidecar.
+    ("conform", "trimtab_protocol"),
     // What the stages stand on.
     ("clock", "trimtab_core trimtab_sys"),
     ("host_client", "trimtab_protocol trimtab_sys"),
@@ -48,13 +50,14 @@ const SIDECAR: &[Row] = &[
 ];
 
 /// The core's plain data and helpers, which all of it may import; each also what stands above it here.
-const CORE_LEAVES: &[&str] = &["moment", "number", "expression", "profile"];
+const CORE_LEAVES: &[&str] = &["moment", "number", "expression", "profile", "trigger"];
 
 /// The core's stages: each may import what stands above it, and every leaf.
 const CORE_STAGES: &[&str] = &[
     "observation",
     "window",
     "signal",
+    "model",
     "regime",
     "policy",
     "guard",

@@ -150,6 +150,7 @@ fn pools(
         let profile = controller.profile_of(name, pool)?;
         let decision = records
             .iter()
+            .rev()
             .find(|(of, _)| of.as_ref() == Some(name))
             .map(|(_, record)| record.clone());
         let status = PoolStatus {

@@ -46,6 +46,7 @@ impl Reader {
                 queued: Some(line.queued),
                 oldest_wait_ms: Some(line.oldest_wait_ns(now_ns) / 1_000_000),
                 tasks: Some(busy + line.queued + exempt_live),
+                ..Gauges::default()
             },
             histograms,
         }
@@ -74,6 +75,14 @@ impl Counters {
         let direct = self.sum(|shard| &shard.direct);
         let begun = direct + self.from_queue.load(Ordering::Relaxed);
         self.busy_integral(now_ns) / begun.max(1)
+    }
+
+    /// How much runs.
+    pub(crate) fn running(&self) -> u64 {
+        self.shards
+            .iter()
+            .map(|shard| shard.busy.load(Ordering::Acquire) & RUNNING_MAX)
+            .sum()
     }
 
     fn busy_integral(&self, now_ns: u64) -> u64 {
