@@ -163,7 +163,10 @@ impl Stage<'_> {
                 Driver::Nobody => {}
                 Driver::Schedule(schedule) => {
                     let due = schedule.iter().rev().find(|(at, _)| *at <= tick);
-                    if let Some((_, sizes)) = due {
+                    // What someone holds by hand it knows too, and does not fight.
+                    if let Some((_, sizes)) = due
+                        && !self.world.is_overridden()
+                    {
                         self.set_sizes(sizes);
                     }
                 }
@@ -286,7 +289,7 @@ impl Stage<'_> {
             },
             LeaseWish::Renew(epoch) => match self.world.host.renew_lease(epoch, now) {
                 Ok(value) => Answer::Done { value },
-                Err(problem) => Answer::Refused { problem },
+                Err(problem) => Answer::Refused { problem: *problem },
             },
         };
         self.world.follow();

@@ -66,7 +66,7 @@ fn the_controller_takes_the_lease_tries_and_confirms_and_the_state_shows_it() {
         states().any(|state| state.pools["main"].phase == Phase::Trial
             && state.pools["main"].trial.is_some())
     );
-    let last = states().last().unwrap();
+    let last = states().next_back().unwrap();
     assert!(last.pools["main"].revision.0 > 0 && last.generation.0 > 0);
     assert_eq!((outcome.violations, outcome.unexplained), (0, 0));
     assert!(
@@ -102,7 +102,11 @@ fn a_change_by_hand_supersedes_a_trial_and_raises_the_revision() {
     );
     let at = |second: usize| outcome.seconds[second].settings[0].workers;
     assert_eq!(at(21), 12);
-    let state = seen[22].state.fresh().or(seen[23].state.fresh()).unwrap();
+    let state = seen[22]
+        .state
+        .fresh()
+        .or_else(|| seen[23].state.fresh())
+        .unwrap();
     assert!(state.pools["main"].revision.0 > 0);
 }
 

@@ -112,11 +112,7 @@ fn a_program_inside_the_host_is_asked_after_each_job() {
 fn a_program_that_ends_or_talks_nonsense_leaves_what_stands() {
     let plant = "work = { dist = \"constant\", mean = \"50ms\" }";
     let scenario = scenario(5, 4, plant, "rate = 20.0", "");
-    for script in [
-        "true",
-        "while read line; do echo nonsense; done",
-        "exit 3",
-    ] {
+    for script in ["true", "while read line; do echo nonsense; done", "exit 3"] {
         let program = Program::start(script, &scenario, League::Sidecar);
         let outcome = drive(
             &scenario,
