@@ -6,6 +6,7 @@
 mod aftermath;
 mod judging;
 mod lease;
+mod others;
 mod report;
 mod round;
 mod trial;
@@ -23,6 +24,7 @@ use trimtab_protocol::name::{Epoch, Generation, InstanceId, KnobName, PoolName};
 use trimtab_protocol::state::{HostState, PoolKind, PoolState, feature};
 use trimtab_protocol::view::DecisionRecord;
 
+use others::Others;
 use round::{PoolReading, Round};
 use tuner::{Choice, PoolTick, Tuner};
 
@@ -37,6 +39,8 @@ const GAP_INTERVALS: u64 = 5;
 pub struct Controller {
     settings: Settings,
     tuners: BTreeMap<PoolName, Tuner>,
+    /// The pools without workers.
+    others: Others,
     /// The last observation whose state could be read.
     last: Option<Observation>,
     instance: Option<InstanceId>,
@@ -54,6 +58,7 @@ impl Controller {
         Self {
             settings,
             tuners: BTreeMap::new(),
+            others: Others::default(),
             last: None,
             instance: None,
             lease: None,
@@ -106,6 +111,7 @@ impl Controller {
                     .push((Some(name.clone()), self.bare_record(&name, &choice)));
             }
         }
+        self.others.give_up(None, &mut round);
         let lease = self
             .lease
             .take()
@@ -260,6 +266,7 @@ impl Controller {
                     .push((Some(name.clone()), self.bare_record(&name, &choice)));
             }
         }
+        self.others.give_up(Some(absence), &mut round);
         // The lease is still renewed: the host may well be there, and only its answer be late.
         let lease = match (self.settings.mode, self.lease) {
             (Mode::Act, Some(epoch)) => LeaseWish::Renew(epoch),
@@ -350,6 +357,7 @@ impl Controller {
             self.instance = Some(state.instance.clone());
             self.tuners.clear();
             self.unheard.clear();
+            self.others = Others::default();
             self.last = None;
             self.lease = None;
             self.generation = state.generation;
