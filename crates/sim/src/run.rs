@@ -11,7 +11,9 @@ use trimtab_core::controller::Controller;
 use trimtab_core::decision::{Decision, LeaseWish, Orders, Step};
 use trimtab_core::observation::{Answer, Observation, Receipt};
 use trimtab_protocol::decision::Absence;
+use trimtab_protocol::name::PoolName;
 use trimtab_protocol::problem::{Problem, ProblemKind};
+use trimtab_protocol::view::DecisionRecord;
 
 /// Values that somebody wants at one pool; what is absent stays.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -394,11 +396,13 @@ impl Stage<'_> {
 
     fn note_decision(&mut self, decision: &Decision) {
         for step in &decision.orders.steps {
-            let record = decision
+            let about = |(pool, record): &&(Option<PoolName>, DecisionRecord)| {
+                pool.as_ref() == Some(step.pool()) && record.action == step.action()
+            };
+            let explained = decision
                 .records
                 .iter()
-                .find(|(pool, _)| pool.as_ref() == Some(step.pool()));
-            let explained = record
+                .find(about)
                 .is_some_and(|(_, record)| record.change.is_some() && record.expectation.is_some());
             self.outcome.unexplained += u64::from(!explained);
         }
