@@ -7,7 +7,7 @@ use crate::act::Act;
 use crate::clock::{BootClock, Clock};
 use crate::config::Config;
 use crate::decide::Decide;
-use crate::flame::{Flame, Remember};
+use crate::flame::{Flame, Push, Remember};
 use crate::host_client::HostClient;
 use crate::record::journal::Journal;
 use crate::record::ledger::JsonLines;
@@ -164,10 +164,12 @@ fn spawn_serve(
         hz: config.flame.hz,
         bytes_max: config.flame.max_bytes,
     });
-    stages.spawn(named(
-        "flame",
-        Flame::new(remember, outlets.view.clone()).run(asked),
-    ));
+    let push = config.flame.push.clone().map(|server| Push {
+        server,
+        name: config.settings.host.to_string(),
+    });
+    let stage = Flame::new(remember, push, Arc::clone(&clock), outlets.view.clone());
+    stages.spawn(named("flame", stage.run(asked)));
     let deps = serve::Deps {
         view: outlets.view,
         entries: outlets.entries,

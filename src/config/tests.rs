@@ -93,7 +93,8 @@ mod shipped {
             .replace("# profiles = ", "profiles = ")
             .replace("# checkout = ", "checkout = ")
             .replace("# holder = ", "holder = ")
-            .replace("# own_profile = ", "own_profile = ");
+            .replace("# own_profile = ", "own_profile = ")
+            .replace("# push = ", "push = ");
         let config = check_config(&text, &Overrides::default()).expect("it is valid");
         assert_eq!(config.settings.holder, "shop-sidecar");
         assert_eq!(config.settings.assigned["checkout"], "web");
@@ -104,7 +105,7 @@ mod shipped {
             ),
             ("hosts", "id, socket, call_deadline, pools"),
             ("serve", "address, allowed_hosts"),
-            ("flame", "remember, hz, max_bytes, own_profile"),
+            ("flame", "remember, hz, max_bytes, own_profile, push"),
             ("ledger", "directory, max_bytes"),
             ("lease", "ttl, holder"),
             ("log", "format, level"),
