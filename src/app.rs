@@ -8,7 +8,7 @@ use crate::act::operator::Errands;
 use crate::clock::{BootClock, Clock};
 use crate::config::Config;
 use crate::decide::Decide;
-use crate::flame::{Flame, Remember};
+use crate::flame::{Flame, Push, Remember};
 use crate::host_client::HostClient;
 use crate::intake::door::Door;
 use crate::intake::latch::Latch;
@@ -98,7 +98,7 @@ pub async fn run(
         Some(file) => intake.for_http(bound, &config.serve.allowed_hosts, file.clone()),
         None => Router::new(),
     };
-    let flame = spawn_flame(&mut stages, &config, &outlets.view);
+    let flame = spawn_flame(&mut stages, &config, &clock, &outlets.view);
     let deps = serve_deps(&config, outlets, &clock, flame);
     if let Some(listener) = probes {
         let (deps, closed) = (deps.clone(), until(closed.clone()));
@@ -280,6 +280,7 @@ fn spawn_door(
 fn spawn_flame(
     stages: &mut JoinSet<&'static str>,
     config: &Config,
+    clock: &Arc<dyn Clock>,
     view: &watch::Receiver<Arc<View>>,
 ) -> mpsc::Sender<FlameCall> {
     let (flame, asked) = mpsc::channel(QUESTIONS);
@@ -287,10 +288,12 @@ fn spawn_flame(
         hz: config.flame.hz,
         bytes_max: config.flame.max_bytes,
     });
-    stages.spawn(named(
-        "flame",
-        Flame::new(remember, view.clone()).run(asked),
-    ));
+    let push = config.flame.push.clone().map(|server| Push {
+        server,
+        name: config.settings.host.to_string(),
+    });
+    let stage = Flame::new(remember, push, Arc::clone(clock), view.clone());
+    stages.spawn(named("flame", stage.run(asked)));
     flame
 }
 

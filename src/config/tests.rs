@@ -97,7 +97,8 @@ mod shipped {
             .replace("# health = ", "health = ")
             .replace("# operator_socket = ", "operator_socket = ")
             .replace("# socket = ", "socket = ")
-            .replace("# token_file = ", "token_file = ");
+            .replace("# token_file = ", "token_file = ")
+            .replace("# push = ", "push = ");
         let config = check_config(&text, &Overrides::default()).expect("it is valid");
         assert_eq!(config.settings.holder, "shop-sidecar");
         assert_eq!(config.settings.assigned["checkout"], "web");
@@ -108,7 +109,7 @@ mod shipped {
             ),
             ("hosts", "id, socket, operator_socket, call_deadline, pools"),
             ("serve", "address, health, allowed_hosts"),
-            ("flame", "remember, hz, max_bytes, own_profile"),
+            ("flame", "remember, hz, max_bytes, own_profile, push"),
             ("intake", "socket, uids, token_file"),
             ("ledger", "directory, max_bytes"),
             ("lease", "ttl, holder"),
