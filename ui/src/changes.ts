@@ -46,7 +46,7 @@ export class Ledger {
 
   /** Newest first. */
   newest(): Change[] {
-    return [...this.changes.values()].reverse();
+    return [...this.changes.values()].sort((left, right) => right.begun.moment_ns - left.begun.moment_ns);
   }
 
   private decision(entry: DecisionEntry): void {
@@ -73,6 +73,13 @@ export class Ledger {
     const generation = entry.change?.generation;
     const key = fate === "advised" ? `advice-${entry.id}` : changeKey(entry, generation);
     const set = Object.entries(entry.change?.set ?? {}).map(([knob, { from, to }]) => ({ knob, from, to }));
+    const known = this.changes.get(key);
+    if (known) {
+      // The verdict came over the stream before the beginning was fetched.
+      known.begun = entry;
+      known.set = set;
+      return known;
+    }
     const change: Change = {
       key,
       generation: fate === "advised" ? undefined : generation,
@@ -97,7 +104,8 @@ export class Ledger {
   }
 
   private judge(entry: DecisionEntry, fate: Fate): void {
-    const change = this.changes.get(changeKey(entry, entry.change?.generation)) ?? this.begin(entry, fate);
+    const known = this.changes.get(changeKey(entry, entry.change?.generation));
+    const change = known ?? this.begin(entry, fate);
     change.judged = entry;
     change.fate = fate;
   }

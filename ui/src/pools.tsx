@@ -99,12 +99,7 @@ function Row({ name, pool, sample }: { name: string; pool: PoolStatus; sample: P
   return (
     <div class="prow" role="row">
       <div class="p-name" role="cell">
-        <button
-          type="button"
-          class="p-pick"
-          onClick={() => store.set({ pool: name })}
-          aria-label={`Show ${name} in the charts`}
-        >
+        <button type="button" class="p-pick" onClick={() => store.set({ pool: name })}>
           <b>{name}</b> <i>{pool.profile}</i>
         </button>
         <span>

@@ -2,6 +2,7 @@
 //!
 //! The order is from cheap to dear, so that a slip of the pen is told within seconds and the demo runs last.
 
+mod browser;
 mod demo;
 mod shell;
 
@@ -15,7 +16,7 @@ use std::time::Duration;
 pub(crate) enum Extent {
     /// Everything.
     Full,
-    /// What most often fails: no documentation, no cargo-deny, no demo.
+    /// What most often fails: no documentation, no cargo-deny, no browser, no demo.
     Quick,
 }
 
@@ -55,6 +56,9 @@ const STEPS: [Step; 10] = [
     }),
     step("licences, bans and sources", false, |root| {
         shell::deny(root).map(|()| None)
+    }),
+    step("dashboard in a browser", false, |root| {
+        browser::run(root).map(Some)
     }),
     step("demo", false, |root| demo(root).map(Some)),
 ];

@@ -91,6 +91,7 @@ impl Control {
         }
         let disabled = control.is_switched_off();
         control.governor().set_disabled(disabled, boot_ns());
+        control.sync_fuses();
         control
     }
 
@@ -250,12 +251,16 @@ impl Control {
         self.governor().observe_effective(pool, &readings);
     }
 
-    /// Arms the fuse of each pool with an open trial, and clears the others. An undo that a knob refuses clears the fuse all
+    /// Arms the fuse of each pool with an open trial, and clears the others; and tells the parts whose knobs others decide about. An undo that a knob refuses clears the fuse all
     /// the same: it is tried again, and meanwhile the service goes on.
     fn sync_fuses(&self) {
         for (pool, _) in self.registry.pools() {
-            let ends_ns = self.governor().trial_end_ns(pool);
+            let (ends_ns, tended) = {
+                let governor = self.governor();
+                (governor.trial_end_ns(pool), governor.is_tended(pool))
+            };
             self.registry.set_fuse(pool, ends_ns);
+            self.registry.set_tended(pool, tended);
         }
         self.wake.notify_one();
     }

@@ -9,7 +9,7 @@
 //! because they are one word the reader never sees the one without the other.
 
 pub(crate) mod reading;
-mod tally;
+pub(crate) mod tally;
 
 use crate::sharded::{self, Sharded};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -145,6 +145,11 @@ impl Counters {
     /// Work that was held back during a burnt fuse found no place in the queue afterwards.
     pub(crate) fn refused_late(&self) {
         add_one(&self.rejected);
+    }
+
+    /// Work of a pool of threads was dropped before it began.
+    pub(crate) fn left_unbegun(&self) {
+        add_one(&self.shards.at(sharded::mine()).abandoned);
     }
 
     /// Work left the queue without having begun.

@@ -2,6 +2,7 @@
 
 mod control;
 mod counters;
+pub mod deadline;
 mod dial;
 pub mod fuse;
 pub mod governor;
@@ -23,3 +24,7 @@ pub mod slab;
 mod socket;
 mod state_dir;
 pub mod tasks;
+pub mod threads;
+mod timer;
+
+pub use deadline::spawn;

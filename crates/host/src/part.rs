@@ -49,6 +49,10 @@ pub trait Part: Send + Sync + 'static {
     fn tend(&self, _now_ns: u64) -> Option<u64> {
         None
     }
+
+    /// Told when someone begins or ceases to decide about this part's knobs: a sidecar by its lease or by a value that it proved, an
+    /// operator by a freeze or a pin. A part that moves its own knobs leaves them alone meanwhile.
+    fn tended(&self, _tended: bool) {}
 }
 
 impl fmt::Debug for dyn Part {

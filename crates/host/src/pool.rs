@@ -47,6 +47,7 @@ pub use trimtab_protocol::state::PoolKind;
 use trimtab_sys::clock::boot_ns;
 
 pub use admission::Enter;
+pub(crate) use build::check_pool_name;
 pub use build::{BuildError, PoolBuilder};
 pub use permit::{Exempt, Permit};
 
@@ -143,14 +144,14 @@ impl fmt::Debug for Pool {
 
 /// A knob's baseline and the bounds that it never leaves.
 #[derive(Clone, Copy, Debug)]
-struct Bounds {
-    baseline: u64,
-    min: u64,
-    max: u64,
+pub(crate) struct Bounds {
+    pub(crate) baseline: u64,
+    pub(crate) min: u64,
+    pub(crate) max: u64,
 }
 
 impl Bounds {
-    fn holds(self, value: u64) -> bool {
+    pub(crate) fn holds(self, value: u64) -> bool {
         (self.min..=self.max).contains(&value)
     }
 }

@@ -12,7 +12,7 @@ use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -71,6 +71,8 @@ struct Entry {
     fuse: Option<Arc<Fuse>>,
     /// What the fuse was last set to, in nanoseconds of the boot-time clock; 0 means that it is clear.
     armed_ns: AtomicU64,
+    /// What the part was last told.
+    tended: AtomicBool,
     kills: bool,
 }
 
@@ -95,6 +97,7 @@ impl Registry {
                 kind: part.kind(),
                 fuse: part.fuse(),
                 armed_ns: AtomicU64::new(0),
+                tended: AtomicBool::new(false),
                 kills: declared.iter().any(|(_, shrink)| *shrink == Shrink::Kills),
                 knobs,
                 part,
@@ -145,6 +148,19 @@ impl Registry {
             ends_ns => fuse.arm(ends_ns),
         };
         if catch_unwind(AssertUnwindSafe(set)).is_err() {
+            self.count_failure();
+        }
+    }
+
+    /// Tells a part whether someone decides about its knobs, if that is not what it was told last.
+    pub(crate) fn set_tended(&self, pool: &PoolName, tended: bool) {
+        let Some(entry) = self.pools.get(pool) else {
+            return;
+        };
+        if entry.tended.swap(tended, Ordering::AcqRel) == tended {
+            return;
+        }
+        if catch_unwind(AssertUnwindSafe(|| entry.part.tended(tended))).is_err() {
             self.count_failure();
         }
     }

@@ -12,6 +12,8 @@ mod guard;
 mod part;
 #[path = "it/pool.rs"]
 mod pool;
+#[path = "it/threads.rs"]
+mod threads;
 #[path = "it/trial.rs"]
 mod trial;
 

@@ -1,16 +1,22 @@
 //! The command line.
 
+mod random;
+
 use crate::compare::{Contest, Start, standings};
+use crate::journal;
 use crate::oracle::{Cache, sweep};
 use crate::player::Player;
+use crate::run::Run;
 use crate::scenario::{Scenario, files};
 use crate::score::Score;
 use crate::table::{self, Format, Table};
+use crate::trace::Trace;
 use crate::world::League;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::error::Error;
-use std::io::Write;
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::{BufReader, BufWriter, Write};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// A simulator of hosts, in which the controller of Trimtab meets its rivals.
@@ -29,6 +35,29 @@ enum Command {
     Compare(CompareArgs),
     /// Goodput by fixed size, the best static setting and the best schedule.
     Sweep(SweepArgs),
+    /// The distribution over hosts drawn at random, and the worst ten.
+    Random(random::RandomArgs),
+    /// Run the product's controller once and record all that it read and decided.
+    Record(RecordArgs),
+    /// Make the decisions of a recording again and compare them, bit for bit.
+    Replay(ReplayArgs),
+}
+
+#[derive(Debug, Args)]
+struct RecordArgs {
+    /// The scenario file.
+    scenario: PathBuf,
+    /// The seed.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Where the recording goes.
+    file: PathBuf,
+}
+
+#[derive(Debug, Args)]
+struct ReplayArgs {
+    /// The recording.
+    file: PathBuf,
 }
 
 #[derive(Debug, Args)]
@@ -69,6 +98,10 @@ struct RunArgs {
     /// Who is at the knobs.
     #[arg(long, default_value = "trimtab")]
     controller: String,
+    /// Write each second of each pool, with what was decided and why, to this file: one JSON line each, of one scenario and
+    /// the last of the seeds.
+    #[arg(long)]
+    trace: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -98,6 +131,24 @@ enum LeagueName {
 enum StartName {
     File,
     Operator,
+}
+
+impl LeagueName {
+    fn league(self) -> League {
+        match self {
+            Self::Sidecar => League::Sidecar,
+            Self::InProcess => League::InProcess,
+        }
+    }
+}
+
+impl StartName {
+    fn start(self) -> Start {
+        match self {
+            Self::File => Start::File,
+            Self::Operator => Start::Operator,
+        }
+    }
 }
 
 /// Runs the command line.
@@ -131,6 +182,9 @@ fn run(cli: Cli, out: &mut dyn Write) -> Done {
         Command::Run(args) => run_one(&args, out),
         Command::Compare(args) => compare(&args, out),
         Command::Sweep(args) => sweep_one(&args, out),
+        Command::Random(args) => random::random(&args, out).map(|()| ExitCode::SUCCESS),
+        Command::Record(args) => record(&args),
+        Command::Replay(args) => replay(&args, out),
     }
 }
 
@@ -161,14 +215,8 @@ fn contest(common: &Common, players: Vec<Player>) -> Result<(Contest, ExitCode),
         scenarios,
         players,
         seeds: common.seeds.max(1),
-        league: match common.league {
-            LeagueName::Sidecar => League::Sidecar,
-            LeagueName::InProcess => League::InProcess,
-        },
-        start: match common.start {
-            StartName::File => Start::File,
-            StartName::Operator => Start::Operator,
-        },
+        league: common.league.league(),
+        start: common.start.start(),
         cache: common.cache.open(),
     };
     Ok((contest, code))
@@ -177,9 +225,61 @@ fn contest(common: &Common, players: Vec<Player>) -> Result<(Contest, ExitCode),
 fn run_one(args: &RunArgs, out: &mut dyn Write) -> Done {
     let player = Player::parse(&args.controller)?;
     let (contest, code) = contest(&args.common, vec![player])?;
+    if let Some(file) = &args.trace {
+        trace(&contest, file)?;
+    }
     let scores = contest.play();
     write_scores(&scores, args.common.output, out)?;
     Ok(code)
+}
+
+fn trace(contest: &Contest, file: &Path) -> Result<(), Box<dyn Error>> {
+    let ([scenario], [player]) = (contest.scenarios.as_slice(), contest.players.as_slice()) else {
+        return Err("a trace is of one scenario".into());
+    };
+    let best = contest.cache.best(scenario);
+    let scenario = contest.started(scenario);
+    let jobs = Trace::draw(&scenario, contest.seeds);
+    let run = Run {
+        scenario: &scenario,
+        trace: &jobs,
+        seed: contest.seeds,
+        league: contest.league,
+    };
+    let mut out = BufWriter::new(File::create(file)?);
+    for line in journal::trace(&run, player, &best) {
+        writeln!(out, "{line}")?;
+    }
+    Ok(out.flush()?)
+}
+
+fn record(args: &RecordArgs) -> Done {
+    let scenario = Scenario::read(&args.scenario)?;
+    let jobs = Trace::draw(&scenario, args.seed);
+    let run = Run {
+        scenario: &scenario,
+        trace: &jobs,
+        seed: args.seed,
+        league: League::Sidecar,
+    };
+    let mut out = BufWriter::new(File::create(&args.file)?);
+    journal::record(&run, &scenario, &mut out)?;
+    out.flush()?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn replay(args: &ReplayArgs, out: &mut dyn Write) -> Done {
+    let replayed = journal::replay(&mut BufReader::new(File::open(&args.file)?))?;
+    match replayed.different {
+        None => {
+            writeln!(out, "{} decisions, all the same", replayed.decisions)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Some((number, was, is)) => {
+            writeln!(out, "decision {number} differs\nwas: {was}\nis:  {is}")?;
+            Ok(ExitCode::FAILURE)
+        }
+    }
 }
 
 fn compare(args: &CompareArgs, out: &mut dyn Write) -> Done {

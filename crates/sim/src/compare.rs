@@ -57,12 +57,18 @@ impl Contest {
         scores
     }
 
-    fn play_seed(&self, scenario: &Scenario, best: &Best, seed: u64) -> Vec<SeedScore> {
-        let reference = Reference::new(scenario, best, seed);
-        let started = match self.start {
+    /// The scenario as runs start it.
+    #[must_use]
+    pub fn started(&self, scenario: &Scenario) -> Scenario {
+        match self.start {
             Start::File => scenario.clone(),
             Start::Operator => scenario.started_at(&scenario.operator()),
-        };
+        }
+    }
+
+    fn play_seed(&self, scenario: &Scenario, best: &Best, seed: u64) -> Vec<SeedScore> {
+        let reference = Reference::new(scenario, best, seed);
+        let started = self.started(scenario);
         let play = |player: &Player| {
             let outcome = player.play(&started, best, &reference, self.league);
             seed_score(scenario, best, &reference, &outcome)

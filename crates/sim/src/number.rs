@@ -8,7 +8,7 @@
 )]
 #[must_use]
 pub fn whole(value: f64) -> u64 {
-    libm::round(value) as u64
+    (value + 0.5) as u64
 }
 
 /// The whole seconds of a time.

@@ -22,6 +22,18 @@ const BEST_SHARE: f64 = 0.995;
 const BAND_GOODPUT: f64 = 0.99;
 /// And so is one within this share of the best size.
 const BAND_SIZE: f64 = 0.25;
+/// The ratio of two sizes next to each other in a coarse sweep, and in a fine one.
+const COARSE: f64 = 1.3;
+const FINE: f64 = 1.06;
+/// A fine sweep reaches from the coarse one's best divided by this ...
+const FINE_BELOW: f64 = 1.7;
+/// ... to that multiplied by this.
+const FINE_ABOVE: f64 = 1.45;
+/// A size with less than this share of the best goodput is hopeless, and after so many in a row larger ones are too.
+const HOPELESS: f64 = 0.5;
+const HOPELESS_SIZES: u32 = 4;
+/// A sweep of a scenario in which nothing changes needs no longer runs than this, in seconds.
+const STEADY_S: f64 = 600.0;
 /// A size above this multiple of the best size is oversize.
 const OVERSIZE: f64 = 1.5;
 
@@ -135,7 +147,11 @@ pub fn still(scenario: &Scenario, trace: &Trace, seed: u64) -> Outcome {
 /// Finds the best static setting.
 #[must_use]
 pub fn best(scenario: &Scenario) -> Best {
-    let bench = Bench::new(scenario, &SWEEP_SEEDS);
+    let mut scenario = scenario.clone();
+    if scenario.is_stationary() {
+        scenario.duration = scenario.duration.min(STEADY_S);
+    }
+    let bench = Bench::new(&scenario, &SWEEP_SEEDS);
     if scenario.pools.len() > 1 {
         several::best(&bench)
     } else {
@@ -151,44 +167,74 @@ pub fn sweep(scenario: &Scenario) -> BTreeMap<u64, Vec<Outcome>> {
 
 struct Sweep {
     timeout: Option<f64>,
+    /// All seeds of the sizes around the best, and of all sizes where the best may change during the run; else one.
     runs: BTreeMap<u64, Vec<Outcome>>,
 }
 
 impl Sweep {
     /// Coarse over all sizes with one seed, then fine around the best with all seeds.
     fn new(bench: &Bench<'_>, timeout: Option<f64>) -> Self {
+        let mut runs = BTreeMap::new();
         let Some(pool) = bench.scenario.pools.first() else {
-            return Self {
-                timeout,
-                runs: BTreeMap::new(),
-            };
+            return Self { timeout, runs };
         };
         let run = |workers: u64, seeds| {
             let workers = vec![workers];
             bench.run(&Static { workers, timeout }, seeds)
         };
-        let grid = grid(pool.min, pool.max, 1.3);
-        let coarse: Vec<(u64, f64)> = grid
-            .into_iter()
-            .map(|size| (size, mean_goodput(&run(size, 1))))
-            .collect();
-        let peak = coarse.iter().max_by(|a, b| a.1.total_cmp(&b.1));
-        let peak = peak.map_or(pool.min, |(size, _)| *size) as f64;
-        let low = whole(peak / 1.7).clamp(pool.min, pool.max);
-        let high = whole(peak * 1.45).clamp(pool.min, pool.max);
-        let fine = grid_between(low, high, 1.06).into_iter();
-        let wide = coarse.iter().map(|(size, _)| *size);
-        let mut runs = BTreeMap::new();
-        for size in fine.chain(wide) {
-            runs.entry(size)
-                .or_insert_with(|| run(size, SWEEP_SEEDS.len()));
+        let coarse_seeds = if bench.scenario.turning_points().is_empty() {
+            1
+        } else {
+            SWEEP_SEEDS.len()
+        };
+        let (mut peak, mut most, mut low_in_a_row) = (pool.min, 0.0, 0);
+        for size in grid(pool.min, pool.max, COARSE) {
+            let outcomes = run(size, coarse_seeds);
+            let goodput = mean_goodput(&outcomes);
+            runs.insert(size, outcomes);
+            low_in_a_row = if goodput < HOPELESS * most {
+                low_in_a_row + 1
+            } else {
+                0
+            };
+            if goodput > most {
+                (peak, most) = (size, goodput);
+            }
+            if low_in_a_row == HOPELESS_SIZES {
+                break;
+            }
+        }
+        let low = whole(peak as f64 / FINE_BELOW).clamp(pool.min, pool.max);
+        let high = whole(peak as f64 * FINE_ABOVE).clamp(pool.min, pool.max);
+        for size in grid_between(low, high, FINE) {
+            if runs
+                .get(&size)
+                .is_none_or(|known| known.len() < SWEEP_SEEDS.len())
+            {
+                runs.insert(size, run(size, SWEEP_SEEDS.len()));
+            }
         }
         Self { timeout, runs }
     }
 
+    /// Goodput by size. What only one seed knows is set in proportion to that seed at the best size.
     fn curve(&self) -> BTreeMap<u64, f64> {
+        let sure = self.runs.iter().filter(|(_, outcomes)| outcomes.len() > 1);
+        let peak = sure.max_by(|a, b| mean_goodput(a.1).total_cmp(&mean_goodput(b.1)));
+        let scale = peak.map_or(1.0, |(_, outcomes)| {
+            let first = mean_goodput(outcomes.get(..1).unwrap_or(&[]));
+            if first > 0.0 {
+                mean_goodput(outcomes) / first
+            } else {
+                1.0
+            }
+        });
+        let goodput = |outcomes: &[Outcome]| {
+            let scale = if outcomes.len() > 1 { 1.0 } else { scale };
+            mean_goodput(outcomes) * scale
+        };
         let runs = self.runs.iter();
-        runs.map(|(size, outcomes)| (*size, mean_goodput(outcomes)))
+        runs.map(|(size, outcomes)| (*size, goodput(outcomes)))
             .collect()
     }
 

@@ -1,7 +1,7 @@
 //! Who can be at the knobs, by name.
 
-use crate::oracle::Best;
-use crate::run::{Driver, Outcome, Run};
+use crate::oracle::{Best, Static, with_static};
+use crate::run::{Driver, Onlooker, Outcome, Run};
 use crate::scenario::Scenario;
 use crate::score::Reference;
 use crate::sidecar;
@@ -76,52 +76,43 @@ impl Player {
         against: &Reference,
         league: League,
     ) -> Outcome {
-        let still = |scenario: &Scenario| {
-            let run = Run {
-                scenario,
-                trace: &against.trace,
-                seed: against.seed,
-                league,
-            };
-            run.drive(Driver::Nobody)
-        };
         let run = Run {
             scenario,
             trace: &against.trace,
             seed: against.seed,
             league,
         };
+        self.watch(&run, best, &mut |_, _, _| ())
+    }
+
+    /// Plays with an onlooker.
+    #[must_use]
+    pub fn watch(&self, run: &Run<'_>, best: &Best, onlooker: &mut Onlooker<'_>) -> Outcome {
+        let scenario = run.scenario;
+        let mut played = |scenario: &Scenario, driver| {
+            let run = Run { scenario, ..*run };
+            run.watched(driver, onlooker)
+        };
         match self {
             Self::Trimtab => {
-                let controller = sidecar::controller(scenario);
-                run.drive(Driver::Controller(Box::new(controller)))
+                let controller = Box::new(sidecar::controller(scenario));
+                played(scenario, Driver::Controller(controller))
             }
             Self::Fixed(size) => {
-                let sizes = scenario
-                    .pools
-                    .iter()
-                    .map(|pool| (*size).clamp(pool.min, pool.max));
-                still(&scenario.started_at(&sizes.collect::<Vec<_>>()))
+                let pools = scenario.pools.iter();
+                let sizes: Vec<u64> = pools
+                    .map(|pool| (*size).clamp(pool.min, pool.max))
+                    .collect();
+                played(&scenario.started_at(&sizes), Driver::Nobody)
             }
-            Self::Operator => still(&scenario.started_at(&scenario.operator())),
-            Self::Best => still(&crate::oracle::with_static(scenario, &best.setting)),
+            Self::Operator => played(&scenario.started_at(&scenario.operator()), Driver::Nobody),
+            Self::Best => played(&with_static(scenario, &best.setting), Driver::Nobody),
             Self::Clairvoyant => {
-                let first = best
-                    .schedule
-                    .first()
-                    .map_or(&[] as &[u64], |(_, sizes)| sizes);
-                let mut scenario = scenario.started_at(first);
-                if let Some(timeout) = best.setting.timeout {
-                    scenario
-                        .pools
-                        .iter_mut()
-                        .for_each(|pool| pool.timeout = timeout);
-                }
-                let run = Run {
-                    scenario: &scenario,
-                    ..run
-                };
-                run.drive(Driver::Schedule(&best.schedule))
+                let first = best.schedule.first();
+                let workers = first.map_or_else(Vec::new, |(_, sizes)| sizes.clone());
+                let timeout = best.setting.timeout;
+                let scenario = with_static(scenario, &Static { workers, timeout });
+                played(&scenario, Driver::Schedule(&best.schedule))
             }
         }
     }

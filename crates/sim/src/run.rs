@@ -125,7 +125,6 @@ impl Run<'_> {
     }
 
     /// Runs it with an onlooker.
-    #[must_use]
     pub fn watched(&self, driver: Driver<'_>, onlooker: &mut Onlooker<'_>) -> Outcome {
         let inside = self.league == League::InProcess && matches!(driver, Driver::Rival(_));
         let mut stage = Stage {

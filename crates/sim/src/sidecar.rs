@@ -7,7 +7,7 @@ use crate::world::HOST;
 use std::collections::BTreeMap;
 use trimtab_core::controller::Controller;
 use trimtab_core::moment::Span;
-use trimtab_core::profile::{Cited, KnobRange, Profile, Settings};
+use trimtab_core::profile::{Cited, KnobRange, Levels, MemoryLadder, Profile, Settings};
 use trimtab_protocol::decision::{Citation, Mode};
 use trimtab_protocol::name::{HostId, PoolName};
 
@@ -80,6 +80,10 @@ fn profile(pool: &Pool, scenario: &str) -> Profile {
         changes_per_window: cited(CHANGES_PER_WINDOW, scenario, "changes_per_window"),
         change_window: cited(Span::from_secs(60), scenario, "change_window"),
         others: BTreeMap::new(),
+        decide_every: None,
+        levels: Levels::default(),
+        ladder: MemoryLadder::default(),
+        triggers: Vec::new(),
     }
 }
 

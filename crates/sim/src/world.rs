@@ -119,7 +119,8 @@ impl<'a> World<'a> {
             kills: 0,
             senses: senses::Senses::new(Dice::new(seed, 1_000_001), scenario.pools.len()),
         };
-        world.settle_all();
+        // A start beyond the memory's limit is found out at once.
+        world.follow();
         world
     }
 

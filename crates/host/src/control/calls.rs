@@ -106,7 +106,7 @@ impl Control {
             return Err(Box::new(Problem::new(ProblemKind::Internal, detail)));
         }
         self.governor().unfreeze();
-        self.wake.notify_one();
+        self.sync_fuses();
         Ok(self.operator_receipt(None))
     }
 

@@ -77,6 +77,14 @@ impl Counters {
         self.busy_integral(now_ns) / begun.max(1)
     }
 
+    /// How much runs.
+    pub(crate) fn running(&self) -> u64 {
+        self.shards
+            .iter()
+            .map(|shard| shard.busy.load(Ordering::Acquire) & RUNNING_MAX)
+            .sum()
+    }
+
     fn busy_integral(&self, now_ns: u64) -> u64 {
         let now_us = now_ns / 1_000;
         let integral = self.shards.iter().fold(0_u64, |sum, shard| {

@@ -100,6 +100,21 @@ impl Governor {
         }
     }
 
+    /// Whether someone decides about a pool's knobs: a sidecar holds the lease or proved a value that is still held, or an
+    /// operator has frozen or switched off the host or pinned one of them.
+    #[must_use]
+    pub fn is_tended(&self, pool: &PoolName) -> bool {
+        let pinned = |knob: &super::Knob| knob.pinned_until_ns.is_some();
+        let held = self.pools.get(pool).is_some_and(|pool| {
+            pool.is_away()
+                || pool
+                    .knobs
+                    .values()
+                    .any(|knob| knob.owed.is_some() || pinned(knob))
+        });
+        held || self.lease.is_some() || self.is_still()
+    }
+
     /// When a pool that nobody tunes takes its next step to the baseline.
     fn step_home_ns(&self, pool: &Pool) -> Option<u64> {
         if self.lease.is_some() || self.is_still() || !pool.is_away() {

@@ -105,12 +105,7 @@ impl PoolBuilder {
     /// # Errors
     /// [`BuildError`] if the name needs escaping or is reserved, or a baseline or its bounds are out of range.
     pub fn build(self) -> Result<Pool, BuildError> {
-        if !is_plain_name(&self.name) {
-            return Err(BuildError::Name(self.name));
-        }
-        if self.name == PoolName::PROCESS {
-            return Err(BuildError::Reserved);
-        }
+        check_pool_name(&self.name)?;
         self.workers.check(KnobName::WORKERS, 1, RUNNING_MAX)?;
         self.queue_limit
             .check(KnobName::QUEUE_LIMIT, 0, QUEUE_MAX)?;
@@ -126,8 +121,19 @@ impl PoolBuilder {
     }
 }
 
+/// A pool's name stands in paths and labels, and is not that of the whole process.
+pub(crate) fn check_pool_name(name: &str) -> Result<(), BuildError> {
+    if !is_plain_name(name) {
+        return Err(BuildError::Name(name.to_owned()));
+    }
+    if name == PoolName::PROCESS {
+        return Err(BuildError::Reserved);
+    }
+    Ok(())
+}
+
 impl Bounds {
-    fn new(baseline: u64, bounds: &RangeInclusive<u64>) -> Self {
+    pub(crate) fn new(baseline: u64, bounds: &RangeInclusive<u64>) -> Self {
         Self {
             baseline,
             min: *bounds.start(),
@@ -135,7 +141,7 @@ impl Bounds {
         }
     }
 
-    fn check(self, knob: &'static str, least: u64, most: u64) -> Result<(), BuildError> {
+    pub(crate) fn check(self, knob: &'static str, least: u64, most: u64) -> Result<(), BuildError> {
         let Self { baseline, min, max } = self;
         if min > max || min < least || max > most {
             return Err(BuildError::Bounds {

@@ -70,11 +70,15 @@ pub(crate) struct Fake {
     pub(crate) fuse: Arc<Fuse>,
     /// The values that `workers` was set to by the host.
     pub(crate) set: Mutex<Receiver<u64>>,
+    tells: Mutex<Sender<bool>>,
+    /// What it was told about whether someone decides about its knobs.
+    tended: Mutex<Receiver<bool>>,
 }
 
 impl Fake {
     pub(crate) fn new(name: &str) -> Arc<Self> {
         let (told, set) = channel();
+        let (tells, tended) = channel();
         let fuse: Arc<Fuse> = Arc::default();
         let cell = |value, told| {
             Arc::new(Cell {
@@ -90,6 +94,8 @@ impl Fake {
             queue_limit: cell(100, channel().0),
             fuse: Arc::clone(&fuse),
             set: Mutex::new(set),
+            tells: Mutex::new(tells),
+            tended: Mutex::new(tended),
         })
     }
 
@@ -114,6 +120,14 @@ impl Fake {
     pub(crate) fn next_set(&self) -> u64 {
         let set = self.set.lock().unwrap_or_else(PoisonError::into_inner);
         set.recv_timeout(crate::LONG).expect("the host sets it")
+    }
+}
+
+impl Fake {
+    /// Waits until it is told whether someone decides about its knobs.
+    pub(crate) fn next_tended(&self) -> bool {
+        let tended = self.tended.lock().unwrap_or_else(PoisonError::into_inner);
+        tended.recv_timeout(crate::LONG).expect("it is told")
     }
 }
 
@@ -152,5 +166,10 @@ impl Part for Fake {
 
     fn fuse(&self) -> Option<Arc<Fuse>> {
         Some(Arc::clone(&self.fuse))
+    }
+
+    fn tended(&self, tended: bool) {
+        let tells = self.tells.lock().unwrap_or_else(PoisonError::into_inner);
+        tells.send(tended).unwrap_or_default();
     }
 }

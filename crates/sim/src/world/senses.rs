@@ -3,6 +3,7 @@
 use super::{Site, World};
 use crate::dice::Dice;
 use crate::number::whole;
+use std::collections::BTreeMap;
 use trimtab_core::moment::{Moment, Span};
 use trimtab_core::observation::{
     CgroupSample, MachineSample, Observation, ProcessSample, Reading, Receipt,
@@ -301,6 +302,7 @@ impl World<'_> {
                 queued: Some(pool.queued()),
                 oldest_wait_ms: Some(whole(pool.oldest_wait() * 1e3)),
                 tasks: Some(pool.busy() + pool.queued()),
+                named: BTreeMap::new(),
             },
             histograms: Histograms {
                 total_us: Some(tally.total.histogram()),

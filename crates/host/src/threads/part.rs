@@ -1,0 +1,149 @@
+//! A pool of threads as the control side sees it: the same three knobs as a pool's, its figures, and its fuse.
+
+use super::{Inner, ThreadPool};
+use crate::fuse::Fuse;
+use crate::knob::{Applied, Knob, KnobFuture, KnobReading, KnobSpec};
+use crate::part::{Part, PartFigures, PartKnob};
+use crate::pool::Bounds;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use trimtab_protocol::knob::KnobValue;
+use trimtab_protocol::name::{KnobName, PoolName};
+use trimtab_protocol::state::PoolKind;
+
+impl Part for ThreadPool {
+    fn name(&self) -> &PoolName {
+        &self.inner().name
+    }
+
+    fn kind(&self) -> PoolKind {
+        self.inner().kind
+    }
+
+    fn knobs(&self) -> Vec<PartKnob> {
+        let inner = self.inner();
+        let integer = |name, unit, bounds: Bounds| {
+            KnobSpec::integer(name, unit, bounds.baseline, bounds.min, bounds.max)
+        };
+        let timeout = inner.timeout_bounds;
+        let specs = [
+            (
+                integer(KnobName::WORKERS, "threads", inner.worker_bounds),
+                Setting::Workers,
+            ),
+            (
+                integer(KnobName::QUEUE_LIMIT, "places", inner.queue_bounds),
+                Setting::QueueLimit,
+            ),
+            (
+                KnobSpec::duration_ms(
+                    KnobName::TIMEOUT_MS,
+                    timeout.baseline,
+                    timeout.min,
+                    timeout.max,
+                ),
+                Setting::TimeoutMs,
+            ),
+        ];
+        let knob = |(spec, setting)| PartKnob {
+            spec,
+            knob: Arc::new(ThreadKnob {
+                pool: Arc::clone(inner),
+                setting,
+            }),
+        };
+        specs.map(knob).into()
+    }
+
+    fn figures(&self, now_ns: u64) -> PartFigures {
+        self.inner().read(now_ns)
+    }
+
+    fn fuse(&self) -> Option<Arc<Fuse>> {
+        Some(Arc::clone(&self.inner().fuse))
+    }
+
+    fn tended(&self, tended: bool) {
+        self.inner().tended.store(tended, Ordering::Release);
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Setting {
+    Workers,
+    QueueLimit,
+    TimeoutMs,
+}
+
+/// One of the three numbers. Setting it takes effect at once; what is above a lowered number is left to end by itself.
+struct ThreadKnob {
+    pool: Arc<Inner>,
+    setting: Setting,
+}
+
+impl ThreadKnob {
+    fn bounds(&self) -> Bounds {
+        match self.setting {
+            Setting::Workers => self.pool.worker_bounds,
+            Setting::QueueLimit => self.pool.queue_bounds,
+            Setting::TimeoutMs => self.pool.timeout_bounds,
+        }
+    }
+
+    fn target(&self) -> u64 {
+        match self.setting {
+            Setting::Workers => self.pool.target(),
+            Setting::QueueLimit => self.pool.queue_limit.load(Ordering::Acquire),
+            Setting::TimeoutMs => self.pool.timeout_ms.load(Ordering::Acquire),
+        }
+    }
+
+    fn effective(&self, target: u64) -> u64 {
+        match self.setting {
+            Setting::Workers => target.max(self.pool.threads()),
+            Setting::QueueLimit => {
+                let running = self.pool.threads();
+                target.max(self.pool.gate.held().saturating_sub(running))
+            }
+            Setting::TimeoutMs => target,
+        }
+    }
+
+    fn set(&self, value: &KnobValue) -> Applied {
+        let bounds = self.bounds();
+        let Some(number) = value.as_integer().filter(|number| bounds.holds(*number)) else {
+            let Bounds { min, max, .. } = bounds;
+            return Applied::Refused(format!("{value} is not a number from {min} to {max}"));
+        };
+        match self.setting {
+            Setting::Workers => {
+                if let Err(error) = self.pool.set_workers(number) {
+                    return Applied::Refused(format!("no more threads are to be had: {error}"));
+                }
+            }
+            Setting::QueueLimit => self.pool.queue_limit.store(number, Ordering::Release),
+            Setting::TimeoutMs => self.pool.timeout_ms.store(number, Ordering::Release),
+        }
+        if self.effective(number) == number {
+            Applied::Done
+        } else {
+            Applied::Settling
+        }
+    }
+}
+
+impl Knob for ThreadKnob {
+    fn read(&self) -> KnobFuture<'_, Result<KnobReading, String>> {
+        Box::pin(async {
+            let target = self.target();
+            Ok(KnobReading {
+                value: KnobValue::Integer(target),
+                effective: KnobValue::Integer(self.effective(target)),
+            })
+        })
+    }
+
+    fn apply<'a>(&'a self, value: &'a KnobValue) -> KnobFuture<'a, Applied> {
+        Box::pin(async { self.set(value) })
+    }
+}
