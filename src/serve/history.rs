@@ -89,7 +89,7 @@ pub(super) async fn decisions(
     let newer = source(host, query.action)
         .iter()
         .rev()
-        .take_while(|entry| entry.sequence > after)
+        .take_while(|entry| since.is_none() || entry.sequence > after)
         .filter(|entry| query.action.is_none_or(|action| entry.action == action))
         .filter(|entry| query.pool.is_none() || query.pool.as_deref() == entry.pool.as_deref())
         .cloned();

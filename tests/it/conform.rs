@@ -92,7 +92,10 @@ impl Drop for PythonHost {
 }
 
 /// Whether there is a Python to run the host with. Where there is none, the test says so and is no test.
-#[expect(clippy::print_stderr, reason = "who runs the tests should see what was not run")]
+#[expect(
+    clippy::print_stderr,
+    reason = "who runs the tests should see what was not run"
+)]
 fn python_for(test: &str) -> bool {
     let version = Command::new("python3")
         .args(["-c", "import sys; sys.exit(sys.version_info < (3, 10))"])

@@ -10,5 +10,6 @@ mod conform;
 mod faults;
 mod lifecycle;
 mod pages;
+mod starts;
 mod support;
 mod tuning;
