@@ -8,6 +8,7 @@
 mod commands;
 mod conform;
 mod faults;
+mod fuzz;
 mod lifecycle;
 mod pages;
 mod starts;
