@@ -7,7 +7,7 @@ use crate::act::Act;
 use crate::act::operator::Errands;
 use crate::clock::{BootClock, Clock};
 use crate::config::Config;
-use crate::decide::Decide;
+use crate::decide::{Decide, Later};
 use crate::flame::{Flame, Push, Remember};
 use crate::host_client::HostClient;
 use crate::intake::door::Door;
@@ -16,7 +16,8 @@ use crate::intake::{self, Intake};
 use crate::message::FlameCall;
 use crate::record::journal::Journal;
 use crate::record::ledger::JsonLines;
-use crate::record::{Outlets, Recorder, Retention};
+use crate::record::past::Past;
+use crate::record::{Outlets, Recorder, Retention, starts};
 use crate::sense::{Sense, SenseSettings};
 use crate::serve;
 use crate::supervisor::{self, Supervisor};
@@ -25,6 +26,7 @@ use axum::Router;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use thiserror::Error;
@@ -33,7 +35,8 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinError, JoinSet};
 use tracing::{error, info, warn};
 use trimtab_core::controller::Controller;
-use trimtab_core::moment::Span;
+use trimtab_core::moment::{Moment, Span};
+use trimtab_protocol::decision::Mode;
 
 /// How long the stages may take to end. The host undoes an open trial by itself soon after, when its lease runs out.
 const DRAIN: Duration = Duration::from_millis(1_700);
@@ -155,11 +158,13 @@ fn spawn_loop(
 
     let boot = boot_word(&**clock);
     let ledger = JsonLines::new(&config.ledger.directory, &boot, config.ledger.max_bytes);
+    let (past, calm_until) = look_back(&config.ledger.directory, clock.now());
     let (recorder, outlets) = Recorder::new(
         &boot,
         Retention::default(),
         Journal::start(Box::new(ledger)),
     );
+    let recorder = recorder.after(past);
     let sense = Sense::new(
         SenseSettings {
             host: settings.host.clone(),
@@ -193,9 +198,18 @@ fn spawn_loop(
         clock: Arc::clone(clock),
         patience: config.call_deadline.saturating_add(DISK),
     });
-    let controller = Controller::new(settings.clone());
+    let mut controller = Controller::new(settings.clone());
+    let later = calm_until.map(|at| {
+        let mut watching = settings.clone();
+        watching.mode = Mode::Observe;
+        Later {
+            at,
+            controller: std::mem::replace(&mut controller, Controller::new(watching)),
+        }
+    });
     let decide = Decide {
         controller,
+        later,
         orders,
         records,
         clock: Arc::clone(clock),
@@ -327,6 +341,30 @@ fn spawn_serve(
             error!(%error, "the pages ended");
         }
     }));
+}
+
+/// What earlier starts left behind, and until when this one only watches because they were too many.
+fn look_back(ledger: &Path, now: Moment) -> (Past, Option<Moment>) {
+    let past = Past::read(ledger).unwrap_or_else(|error| {
+        warn!(%error, "the ledger of earlier starts cannot be read");
+        Past::default()
+    });
+    for open in &past.open {
+        let (pool, generation) = (&open.pool, open.generation);
+        warn!(%pool, %generation, text = %open.text, "an earlier start never heard what came of this; the host's state will tell");
+    }
+    let starts = starts::note(ledger, now).unwrap_or_else(|error| {
+        warn!(%error, "this start cannot be written down");
+        1
+    });
+    let loops = starts >= starts::STARTS_MAX;
+    if loops {
+        warn!(
+            starts,
+            "too many starts within a minute: for ten minutes nothing is changed"
+        );
+    }
+    (past, loops.then(|| now.after(starts::CALM)))
 }
 
 async fn named(name: &'static str, stage: impl Future<Output = ()>) -> &'static str {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, watch};
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 use trimtab_core::controller::Controller;
 use trimtab_core::decision::{Orders, Step};
 use trimtab_core::moment::{Moment, Span};
@@ -24,6 +24,8 @@ const LAST_ORDERS_WAIT: Duration = Duration::from_millis(800);
 pub struct Decide {
     /// The controller.
     pub controller: Controller,
+    /// Another controller for later.
+    pub later: Option<Later>,
     /// Where orders go.
     pub orders: mpsc::Sender<Orders>,
     /// Where decisions go.
@@ -38,6 +40,15 @@ pub struct Decide {
     pub wishes: mpsc::Receiver<ProfileOrder>,
 }
 
+/// A controller that takes over at some moment. It knows nothing of what was before, and warms up as at a start.
+#[derive(Debug)]
+pub struct Later {
+    /// When.
+    pub at: Moment,
+    /// The controller.
+    pub controller: Controller,
+}
+
 impl Decide {
     /// Decides on each observation; once no more come, undoes what is open.
     pub async fn run(mut self, mut observations: mpsc::Receiver<Observation>) {
@@ -48,6 +59,10 @@ impl Decide {
             observation.receipts.append(&mut unsent);
             let (lag, dropped) =
                 lateness(last.replace(observation.at), observation.at, self.interval);
+            if let Some(later) = self.later.take_if(|later| later.at <= observation.at) {
+                info!("the calm is over");
+                self.controller = later.controller;
+            }
             let decision = self.controller.handle_observation(observation);
             unsent = self.order(decision.orders.clone());
             let tick = Recorded::Tick(Box::new(Tick {

@@ -10,6 +10,8 @@
 pub mod journal;
 pub mod ledger;
 pub mod metrics;
+pub mod past;
+pub mod starts;
 mod store;
 pub mod text;
 mod thin;
@@ -103,6 +105,13 @@ impl Recorder {
             entries,
         };
         (recorder, outlets)
+    }
+
+    /// Shows the entries of earlier starts before those of this one.
+    #[must_use]
+    pub fn after(mut self, past: past::Past) -> Self {
+        self.store.remember(past.entries);
+        self
     }
 
     /// Records until every sender of the inbox is gone, then lets the ledger finish.

@@ -4,16 +4,19 @@
 //! time. A file is begun anew at each start, created exclusively with mode 0600, so a link that someone left there is never
 //! followed. When it passes a quarter of the size allowed in all, the next one is begun and the oldest ones go.
 //!
-//! A line that cannot be read, such as the last one before a crash, is skipped and counted; every line around it is kept.
+//! A line bears a checksum as its last field. One that is torn, such as the last one before a crash, or in which anything was
+//! turned over, is skipped and counted; every line around it is kept.
 //! After a failed write the file is cut back to its last whole line or left behind; after a failed sync it is always left
 //! behind, because the kernel may drop what it could not write and then say that all is well.
 //!
 //! Nothing is decided by what stands here: it is for people and for replay.
 
+mod seal;
+
 use crate::view::Stored;
 use std::fmt;
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader, Seek, SeekFrom, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use trimtab_protocol::view::Entry;
@@ -137,7 +140,7 @@ impl JsonLines {
 impl Ledger for JsonLines {
     fn append(&mut self, entry: &Stored, durable: bool) -> io::Result<()> {
         let file_bytes_max = self.file_bytes_max();
-        let line = [entry.json.as_bytes(), b"\n"].concat();
+        let line = seal::sealed(&entry.json);
         let length = u64::try_from(line.len()).unwrap_or(u64::MAX);
         if self
             .current
@@ -178,22 +181,59 @@ impl Ledger for JsonLines {
 pub fn scan(directory: &Path, each: &mut dyn FnMut(Entry)) -> io::Result<Skipped> {
     let mut skipped = Skipped::default();
     for file in names(directory)?.iter().filter(|name| name.is_file) {
-        if scan_file(&file.path, each, &mut skipped).is_err() {
+        if scan_file(&file.path, 0, each, &mut skipped).is_err() {
             skipped.files += 1;
         }
     }
     Ok(skipped)
 }
 
-fn scan_file(path: &Path, each: &mut dyn FnMut(Entry), skipped: &mut Skipped) -> io::Result<()> {
+/// Reads the newest part of the ledger in a directory, of about so many bytes, oldest first. Its first line may be half of one.
+///
+/// # Errors
+/// The directory cannot be read. A single bad line or file is counted and skipped.
+pub fn scan_end(
+    directory: &Path,
+    bytes_max: u64,
+    each: &mut dyn FnMut(Entry),
+) -> io::Result<Skipped> {
+    let mut left = bytes_max;
+    let mut chosen = Vec::new();
+    for file in names(directory)?
+        .into_iter()
+        .rev()
+        .filter(|name| name.is_file)
+    {
+        if left == 0 {
+            break;
+        }
+        chosen.push((file.path, file.bytes.saturating_sub(left)));
+        left = left.saturating_sub(file.bytes);
+    }
+    let mut skipped = Skipped::default();
+    for (path, from) in chosen.iter().rev() {
+        if scan_file(path, *from, each, &mut skipped).is_err() {
+            skipped.files += 1;
+        }
+    }
+    Ok(skipped)
+}
+
+fn scan_file(
+    path: &Path,
+    from: u64,
+    each: &mut dyn FnMut(Entry),
+    skipped: &mut Skipped,
+) -> io::Result<()> {
     // The listing showed a regular file; these flags keep it one if it was replaced since.
-    let file = OpenOptions::new()
+    let mut file = OpenOptions::new()
         .read(true)
         .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
         .open(path)?;
     if !file.metadata()?.is_file() {
         return Err(io::Error::other("not a regular file"));
     }
+    file.seek(SeekFrom::Start(from))?;
     let mut reader = BufReader::new(file);
     let mut line = Vec::new();
     loop {
@@ -202,9 +242,10 @@ fn scan_file(path: &Path, each: &mut dyn FnMut(Entry), skipped: &mut Skipped) ->
         if read == 0 {
             return Ok(());
         }
-        match serde_json::from_slice(&line) {
-            Ok(entry) => each(entry),
-            Err(_) => skipped.lines += 1,
+        let entry = seal::opened(&line).map(|json| serde_json::from_slice(&json));
+        match entry {
+            Some(Ok(entry)) => each(entry),
+            Some(Err(_)) | None => skipped.lines += 1,
         }
     }
 }
@@ -313,7 +354,7 @@ mod tests {
             fs::write(path, &whole[..cut]).unwrap();
             let (found, skipped) = sequences(directory.path());
             let lines = whole[..cut].iter().filter(|&&byte| byte == b'\n').count() as u64;
-            assert!(found.len() as u64 >= lines, "cut at {cut}");
+            assert_eq!(found.len() as u64, lines, "cut at {cut}");
             assert!(skipped.lines <= 1, "cut at {cut}");
         }
     }

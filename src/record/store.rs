@@ -4,7 +4,7 @@ use crate::record::Retention;
 use crate::view::pack::SampleHistory;
 use crate::view::ring::Ring;
 use crate::view::{HostView, Stored, words};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use trimtab_core::moment::Moment;
 use trimtab_protocol::decision::Reason;
@@ -30,6 +30,8 @@ pub(super) struct Store {
     hosts: BTreeMap<HostId, Arc<HostView>>,
     counts: BTreeMap<(HostId, PoolName), ChangeCounts>,
     names: BTreeSet<Arc<str>>,
+    /// Entries of earlier starts, until their host is seen.
+    past: BTreeMap<HostId, VecDeque<Arc<Stored>>>,
 }
 
 impl Store {
@@ -39,7 +41,13 @@ impl Store {
             hosts: BTreeMap::new(),
             counts: BTreeMap::new(),
             names: BTreeSet::new(),
+            past: BTreeMap::new(),
         }
+    }
+
+    /// Takes in what earlier starts wrote.
+    pub(super) fn remember(&mut self, past: BTreeMap<HostId, VecDeque<Arc<Stored>>>) {
+        self.past = past;
     }
 
     /// The hosts as they now stand; a handful of shared pointers.
@@ -96,11 +104,15 @@ impl Store {
             pool.changes = counted.copied().unwrap_or_default();
         }
         status.summary = summary(&status, texts);
+        let past = self.past.remove(&status.host);
         let view = self
             .hosts
             .entry(status.host.clone())
             .or_insert_with(|| Arc::new(nothing_yet(&status, self.retention)));
         let view = Arc::make_mut(view);
+        for stored in past.into_iter().flatten() {
+            add(view, &stored);
+        }
         view.samples.push(&status.sample);
         view.status = Arc::new(status);
         view.at = at;
@@ -109,12 +121,15 @@ impl Store {
     /// Adds an entry to its host's history. A host that was never seen has none.
     pub(super) fn push(&mut self, host: &HostId, stored: &Arc<Stored>) {
         if let Some(view) = self.hosts.get_mut(host) {
-            let view = Arc::make_mut(view);
-            view.entries.push(Arc::clone(stored));
-            if stored.is_deed() {
-                view.deeds.push(Arc::clone(stored));
-            }
+            add(Arc::make_mut(view), stored);
         }
+    }
+}
+
+fn add(view: &mut HostView, stored: &Arc<Stored>) {
+    view.entries.push(Arc::clone(stored));
+    if stored.is_deed() {
+        view.deeds.push(Arc::clone(stored));
     }
 }
 

@@ -93,7 +93,7 @@ pub(super) async fn decisions(
     let newer = source(host, query.action)
         .iter()
         .rev()
-        .take_while(|entry| entry.sequence > after)
+        .take_while(|entry| since.is_none() || entry.sequence > after)
         .filter(|entry| {
             query
                 .action

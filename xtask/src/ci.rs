@@ -4,7 +4,7 @@
 
 mod browser;
 mod demo;
-mod shell;
+pub(crate) mod shell;
 
 use anyhow::{Context, Result};
 use std::fmt::Write;
@@ -27,7 +27,7 @@ struct Step {
     run: fn(&Path) -> Result<Option<String>>,
 }
 
-const STEPS: [Step; 11] = [
+const STEPS: [Step; 12] = [
     step("format", true, |root| {
         shell::cargo(root, &["fmt", "--all", "--check"]).map(|()| None)
     }),
@@ -59,6 +59,9 @@ const STEPS: [Step; 11] = [
     }),
     step("dashboard in a browser", false, |root| {
         browser::run(root).map(Some)
+    }),
+    step("chaos", false, |root| {
+        crate::chaos::run(root, &crate::chaos::Extent::Quick).map(|()| None)
     }),
     step("demo", false, |root| demo(root).map(Some)),
 ];

@@ -6,6 +6,7 @@
     reason = "what a chore prints is what it is run for"
 )]
 
+mod chaos;
 mod ci;
 mod openapi;
 mod rust;
@@ -21,7 +22,9 @@ usage: cargo xtask <chore>
   tidy               check the rules of the repository that no compiler checks
   openapi [--check]  write docs/*.openapi.json; with --check only compare them
   ci [--quick]       run all that a change must pass; with --quick leave out the
-                     documentation, cargo-deny and the demo";
+                     documentation, cargo-deny, chaos and the demo
+  chaos [--quick | --full | --fault F13]
+                     do bad things to real sidecars and hosts, and look";
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -33,6 +36,11 @@ fn main() -> ExitCode {
         ["openapi", "--check"] => openapi::check(&root),
         ["ci"] => ci::run(&root, ci::Extent::Full),
         ["ci", "--quick"] => ci::run(&root, ci::Extent::Quick),
+        ["chaos"] | ["chaos", "--quick"] => chaos::run(&root, &chaos::Extent::Quick),
+        ["chaos", "--full"] => chaos::run(&root, &chaos::Extent::Full),
+        ["chaos", "--fault", fault] => {
+            chaos::run(&root, &chaos::Extent::Fault((*fault).to_owned()))
+        }
         ["help" | "--help" | "-h"] => {
             println!("{USAGE}");
             return ExitCode::SUCCESS;

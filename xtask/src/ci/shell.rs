@@ -10,7 +10,7 @@ use std::time::Duration;
 const DENY_VERSION: &str = "0.20.2";
 
 /// Runs cargo; its output goes where ours goes.
-pub(super) fn cargo(root: &Path, arguments: &[&str]) -> Result<()> {
+pub(crate) fn cargo(root: &Path, arguments: &[&str]) -> Result<()> {
     cargo_with(root, arguments, &[])
 }
 
@@ -114,7 +114,7 @@ pub(super) fn deny(root: &Path) -> Result<()> {
     clippy::disallowed_types,
     reason = "how long a build took is for a person to read; nothing is decided by it"
 )]
-pub(super) fn timed<T>(run: impl FnOnce() -> T) -> (T, Duration) {
+pub(crate) fn timed<T>(run: impl FnOnce() -> T) -> (T, Duration) {
     let start = std::time::Instant::now();
     let outcome = run();
     (outcome, start.elapsed())

@@ -1,0 +1,187 @@
+//! Fault campaigns: real hosts and real sidecars as processes, to which bad things happen.
+//!
+//! Each case counts what it did and proves that it happened; a fault that did nothing is a failure of the campaign. What each
+//! fault is, and which of the fifty have a case here or elsewhere, stands in `docs/reliability.md`.
+
+mod cases;
+mod proxy;
+mod wire;
+mod world;
+
+use anyhow::{Context, Result, bail, ensure};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// How much is run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Extent {
+    /// At most five minutes, as CI does.
+    Quick,
+    /// Ten thousand kills.
+    Full,
+    /// One fault, as often as the quick set has it.
+    Fault(String),
+}
+
+/// What a case needs.
+#[derive(Debug)]
+struct Bench {
+    sidecar: PathBuf,
+    host: PathBuf,
+    directory: PathBuf,
+    kills: usize,
+}
+
+/// What came of a case.
+#[derive(Debug)]
+enum Outcome {
+    /// It was done, in these words.
+    Held(String),
+    /// It cannot be done here.
+    NotRun(String),
+}
+
+struct Case {
+    fault: &'static str,
+    name: &'static str,
+    run: fn(&Bench) -> Result<Outcome>,
+}
+
+const CASES: [Case; 8] = [
+    Case {
+        fault: "F01",
+        name: "sidecars are killed at random times",
+        run: cases::kill_sidecars,
+    },
+    Case {
+        fault: "F02",
+        name: "a sidecar is stopped during a trial, and goes on when its lease has ended",
+        run: cases::stop_sidecar,
+    },
+    Case {
+        fault: "F03",
+        name: "hosts are killed and start anew",
+        run: cases::kill_hosts,
+    },
+    Case {
+        fault: "F08",
+        name: "a host is stopped during a trial",
+        run: cases::stop_host,
+    },
+    Case {
+        fault: "F13",
+        name: "a bad wire: F13 to F19",
+        run: cases::bad_wire,
+    },
+    Case {
+        fault: "F17",
+        name: "a wire that lies: garbage, versions, redirects, too much",
+        run: cases::lying_wire,
+    },
+    Case {
+        fault: "F29",
+        name: "the ledger's disk is full",
+        run: cases::full_disk,
+    },
+    Case {
+        fault: "F44",
+        name: "a sidecar with few file descriptors, and many who connect",
+        run: cases::few_descriptors,
+    },
+];
+
+/// Kills of sidecars in the quick set and in the full one.
+const KILLS_QUICK: usize = 300;
+const KILLS_FULL: usize = 10_000;
+
+/// Runs the campaign and prints what came of it.
+///
+/// # Errors
+/// When a promise is broken, or a fault did not happen.
+pub(crate) fn run(root: &Path, extent: &Extent) -> Result<()> {
+    let chosen: Vec<&Case> = CASES
+        .iter()
+        .filter(|case| match extent {
+            Extent::Quick | Extent::Full => true,
+            Extent::Fault(fault) => case.fault == fault,
+        })
+        .collect();
+    if chosen.is_empty() {
+        let known: Vec<&str> = CASES.iter().map(|case| case.fault).collect();
+        bail!("no case for that fault; there are {}", known.join(", "));
+    }
+    let bench = bench(root, extent)?;
+    let mut failed = 0;
+    for case in chosen {
+        let (outcome, took) = crate::ci::shell::timed(|| (case.run)(&bench));
+        let seconds = took.as_secs();
+        match outcome {
+            Ok(Outcome::Held(what)) => println!(
+                "{} held     {seconds:>4} s  {}: {what}",
+                case.fault, case.name
+            ),
+            Ok(Outcome::NotRun(why)) => println!(
+                "{} not run  {seconds:>4} s  {}: {why}",
+                case.fault, case.name
+            ),
+            Err(error) => {
+                failed += 1;
+                println!(
+                    "{} BROKEN   {seconds:>4} s  {}: {error:#}",
+                    case.fault, case.name
+                );
+            }
+        }
+    }
+    std::fs::remove_dir_all(&bench.directory).context("the bench cannot be cleared")?;
+    ensure!(failed == 0, "{failed} cases found something");
+    Ok(())
+}
+
+/// Builds what is run, and a directory for it.
+fn bench(root: &Path, extent: &Extent) -> Result<Bench> {
+    let arguments = [
+        "build",
+        "--locked",
+        "--bin",
+        "trimtab",
+        "--example",
+        "hello_host",
+    ];
+    crate::ci::shell::cargo(root, &arguments)?;
+    let metadata = cargo_metadata::MetadataCommand::new()
+        .current_dir(root)
+        .no_deps()
+        .exec()
+        .context("cargo does not say where it builds")?;
+    let built = metadata.target_directory.as_std_path().join("debug");
+    let directory = std::env::temp_dir().join(format!("trimtab-chaos-{}", std::process::id()));
+    std::fs::create_dir_all(&directory).context("no directory for the campaign")?;
+    Ok(Bench {
+        sidecar: built.join("trimtab"),
+        host: built.join("examples/hello_host"),
+        directory,
+        kills: if *extent == Extent::Full {
+            KILLS_FULL
+        } else {
+            KILLS_QUICK
+        },
+    })
+}
+
+/// Lets time pass: the processes under test have clocks of their own.
+#[expect(clippy::disallowed_methods, reason = "real processes need real time")]
+fn pause(time: Duration) {
+    std::thread::sleep(time);
+}
+
+/// Looks until there is something, for at most half a minute.
+fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> Result<T> {
+    for _ in 0..1_500 {
+        if let Some(found) = look() {
+            return Ok(found);
+        }
+        pause(Duration::from_millis(20));
+    }
+    bail!("waited in vain for {what}")
+}
