@@ -4,6 +4,8 @@
 //! exhaustive: a new reason without words does not compile. Words that come from a host are cleaned first; nothing here
 //! trusts them.
 
+mod learnt;
+
 use crate::view::words::{absence, foreign, level};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -99,14 +101,6 @@ pub fn because(reason: &Reason) -> String {
             figure(*seconds),
             figure(*needed_s)
         ),
-        Reason::Crowded {
-            service_us,
-            lean_us,
-        } => format!(
-            "work waits, but a job takes {} in service and took {} among fewer, so fewer workers are looked at",
-            millis(*service_us),
-            millis(*lean_us)
-        ),
         Reason::LeasePending => "the lease is asked for and not granted yet".to_owned(),
         Reason::Frozen => "an operator froze the host".to_owned(),
         Reason::NotOffered => {
@@ -150,6 +144,18 @@ pub fn because(reason: &Reason) -> String {
             let seconds = figure(*seconds);
             format!("the values did not come into effect within {seconds} s")
         }
+        Reason::HarmBudget { .. }
+        | Reason::Climbing { .. }
+        | Reason::Predicted { .. }
+        | Reason::Surge { .. }
+        | Reason::Suspicious { .. }
+        | Reason::ServiceChanged { .. }
+        | Reason::KnownAgain { .. }
+        | Reason::Collapsed { .. }
+        | Reason::QueueFollows { .. }
+        | Reason::TimeoutFollows { .. }
+        | Reason::Relaxed { .. }
+        | Reason::NeedsNoProof => learnt::because(reason),
         Reason::Paid { verdict } => format!("it paid, as {}", found(verdict)),
         Reason::DidNotPay { verdict } => format!("it did not pay, as {}", found(verdict)),
         Reason::EvidenceLost { absence } => evidence_lost(*absence),
@@ -343,6 +349,11 @@ fn found(verdict: &Verdict) -> String {
             "no difference was found beyond chance, {}",
             with_error(gain_per_s, error_per_s)
         ),
+        Verdict::Pooled { ratio } => format!(
+            "the two windows alone do not tell, and all that was seen of this pool says {} times the throughput",
+            figure(ratio)
+        ),
+        Verdict::NothingWaits => "nothing waits any more".to_owned(),
         Verdict::LoadMoved {
             before_per_s,
             now_per_s,
@@ -494,6 +505,8 @@ mod tests {
                 gain_per_s: 1.0,
                 error_per_s: 4.0,
             },
+            Verdict::Pooled { ratio: 1.042 },
+            Verdict::NothingWaits,
             Verdict::LoadMoved {
                 before_per_s: 200.0,
                 now_per_s: 310.4,
@@ -505,19 +518,10 @@ mod tests {
         ]
     }
 
-    /// The reasons for a look at a pool in which work waits.
-    fn looks() -> [Reason; 2] {
-        [
-            Reason::Crowded {
-                service_us: 812_000,
-                lean_us: 61_000,
-            },
-            Reason::Watching {
-                seconds: 0.25,
-                needed_s: 1.0,
-            },
-        ]
-    }
+    const WATCHING: Reason = Reason::Watching {
+        seconds: 0.25,
+        needed_s: 1.0,
+    };
 
     /// The reasons for values that are set and not searched for.
     fn settings() -> Vec<Reason> {
@@ -621,6 +625,8 @@ mod tests {
         ];
         all.extend(looks());
         all.extend(settings());
+        all.push(WATCHING);
+        all.extend(learnt::tests::reasons());
         all.extend(ends.map(|status| Reason::TrialEnded { status }));
         all.extend(
             verdicts()

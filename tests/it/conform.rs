@@ -1,7 +1,7 @@
 //! The contract for everyone else: what the corpus says of the reference host, and of a host that is no Rust.
 
 use crate::support::{Service, Sidecar, http, run, trimtab, until};
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use tokio::net::TcpStream;
@@ -92,14 +92,17 @@ impl Drop for PythonHost {
 }
 
 /// Whether there is a Python to run the host with. Where there is none, the test says so and is no test.
+#[expect(
+    clippy::print_stderr,
+    reason = "who runs the tests should see what was not run"
+)]
 fn python_for(test: &str) -> bool {
     let version = Command::new("python3")
         .args(["-c", "import sys; sys.exit(sys.version_info < (3, 10))"])
         .status();
     let there = version.is_ok_and(|status| status.success());
     if !there {
-        let why = "skipped, for there is no python3 of version 3.10 or later";
-        writeln!(std::io::stderr(), "{test}: {why}").unwrap();
+        eprintln!("{test}: skipped, for there is no python3 of version 3.10 or later");
     }
     there
 }

@@ -36,6 +36,10 @@ const STEPS: [Step; 10] = [
         shell::cargo(root, &words(arguments)).map(|()| None)
     }),
     step("tests", true, |root| shell::tests(root).map(Some)),
+    step("model checkers", false, |root| {
+        let arguments = "test --release --locked -p trimtab-checks";
+        shell::cargo(root, &words(arguments)).map(|()| None)
+    }),
     step("documentation tests", true, |root| {
         let arguments = "test --workspace --all-features --locked --doc";
         shell::cargo(root, &words(arguments)).map(|()| None)

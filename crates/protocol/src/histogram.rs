@@ -250,7 +250,9 @@ mod tests {
             Fresh { value: Histogram },
         }
         let mut value = Histogram::default();
-        [3, 70, 900_000].map(|us| value.record(us));
+        for us in [3, 70, 900_000] {
+            value.record(us);
+        }
         let tagged = Tagged::Fresh { value };
         let text = serde_json::to_string(&tagged).expect("can be written");
         assert_eq!(

@@ -57,6 +57,7 @@ const CORE_STAGES: &[&str] = &[
     "observation",
     "window",
     "signal",
+    "model",
     "regime",
     "policy",
     "guard",

@@ -157,6 +157,7 @@ fn pools(
         };
         let decision = records
             .iter()
+            .rev()
             .find(|(of, _)| of.as_ref() == Some(name))
             .map(|(_, record)| record.clone());
         let tuner = controller.tuners.get(name);
