@@ -9,6 +9,7 @@ mod commands;
 mod conform;
 mod faults;
 mod lifecycle;
+mod others;
 mod pages;
 mod support;
 mod tuning;

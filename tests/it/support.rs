@@ -211,11 +211,21 @@ impl Sidecar {
     }
 
     pub(crate) async fn start_with_ledger(service: &Service, name: &str, ledger: &Path) -> Self {
+        Self::start_with(service, name, ledger, "").await
+    }
+
+    /// Starts it with further tables in its configuration.
+    pub(crate) async fn start_with(
+        service: &Service,
+        name: &str,
+        ledger: &Path,
+        tables: &str,
+    ) -> Self {
         let directory = service.directory.path();
         let config = directory.join(format!("{name}.toml"));
         let text = format!(
             "mode = \"act\"\ninterval = \"250ms\"\n\n[[hosts]]\nid = \"shop\"\nsocket = {:?}\n\n[serve]\naddress = \
-             \"127.0.0.1:0\"\n\n[ledger]\ndirectory = {:?}\n\n[lease]\nttl = \"2s\"\n\n[log]\nformat = \"json\"\n",
+             \"127.0.0.1:0\"\n\n[ledger]\ndirectory = {:?}\n\n[lease]\nttl = \"2s\"\n\n[log]\nformat = \"json\"\n\n{tables}",
             service.control_socket(),
             ledger
         );
