@@ -136,14 +136,6 @@ pub fn because(reason: &Reason) -> String {
         Reason::Starved { queued, lost_per_s } => starved(*queued, *lost_per_s),
         Reason::LookBelow { queued, lost_per_s } => look_below(*queued, *lost_per_s),
         Reason::CpuFull { cpu_share } => cpu_full(*cpu_share),
-        Reason::ProfileSets => "the profile names these values".to_owned(),
-        Reason::MemoryHigh { share, at_share } => memory_step("has come to", *share, *at_share),
-        Reason::MemoryEased { share, at_share } => memory_step("has eased to", *share, *at_share),
-        Reason::TookEffect => "the values are in effect and as much is done as before".to_owned(),
-        Reason::NoEffect { seconds } => {
-            let seconds = figure(*seconds);
-            format!("the values did not come into effect within {seconds} s")
-        }
         Reason::HarmBudget { .. }
         | Reason::Climbing { .. }
         | Reason::Predicted { .. }
@@ -156,6 +148,14 @@ pub fn because(reason: &Reason) -> String {
         | Reason::TimeoutFollows { .. }
         | Reason::Relaxed { .. }
         | Reason::NeedsNoProof => learnt::because(reason),
+        Reason::ProfileSets => "the profile names these values".to_owned(),
+        Reason::MemoryHigh { share, at_share } => memory_step("has come to", *share, *at_share),
+        Reason::MemoryEased { share, at_share } => memory_step("has eased to", *share, *at_share),
+        Reason::TookEffect => "the values are in effect and as much is done as before".to_owned(),
+        Reason::NoEffect { seconds } => {
+            let seconds = figure(*seconds);
+            format!("the values did not come into effect within {seconds} s")
+        }
         Reason::Paid { verdict } => format!("it paid, as {}", found(verdict)),
         Reason::DidNotPay { verdict } => format!("it did not pay, as {}", found(verdict)),
         Reason::EvidenceLost { absence } => evidence_lost(*absence),
@@ -623,10 +623,9 @@ mod tests {
             ChangeStatus::Expired,
             ChangeStatus::Superseded,
         ];
-        all.extend(looks());
-        all.extend(settings());
         all.push(WATCHING);
         all.extend(learnt::tests::reasons());
+        all.extend(settings());
         all.extend(ends.map(|status| Reason::TrialEnded { status }));
         all.extend(
             verdicts()

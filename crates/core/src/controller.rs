@@ -356,8 +356,8 @@ impl Controller {
         if self.instance.as_ref() != Some(&state.instance) {
             self.instance = Some(state.instance.clone());
             self.tuners.clear();
-            self.others = Others::default();
             self.unheard.clear();
+            self.others = Others::default();
             self.last = None;
             self.lease = None;
             self.generation = state.generation;
