@@ -443,10 +443,6 @@ impl<In: Send + 'static, Out: Send + 'static> Builder<In, Out> {
     }
 }
 
-#[expect(
-    clippy::type_complexity,
-    reason = "the three ends of one exit, taken apart at once"
-)]
 fn exit<T>() -> (Exit<T>, Cell<T>, Arc<OnceLock<watch::Sender<bool>>>) {
     let (next, done) = (Arc::new(OnceLock::new()), Arc::new(OnceLock::new()));
     let exit = Exit {
