@@ -5,10 +5,12 @@
 
 mod check;
 mod conform;
+mod flame;
 mod status;
 
 pub use check::CheckArgs;
 pub use conform::ConformArgs;
+pub use flame::{FlameArgs, FormatArg, KindArg, ViewArg};
 pub use status::StatusArgs;
 
 use crate::config::{self, Config, ConfigErrors, Overrides};
@@ -26,6 +28,8 @@ pub enum Command {
     Run(RunArgs),
     /// Check a configuration and profiles, and say all that is wrong with them
     Check(CheckArgs),
+    /// Draw where a process's time goes, from outside and without preparing it
+    Flame(FlameArgs),
     /// Show what a running sidecar sees and does
     Status(StatusArgs),
     /// Replay the corpus of the control API against a host, and say how far it keeps it

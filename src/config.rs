@@ -6,6 +6,7 @@
 //! Every key can be overridden from outside the file, by [`Overrides`].
 
 mod error;
+mod flame;
 mod layers;
 mod profile;
 mod raw;
@@ -17,6 +18,7 @@ mod value;
 
 pub(crate) use error::steers;
 pub use error::{ConfigError, ConfigErrors};
+pub use flame::FlameConfig;
 
 use self::error::Finding;
 use self::raw::Desk;
@@ -42,6 +44,8 @@ pub struct Config {
     pub lease_ttl: Duration,
     /// The sidecar's own HTTP server.
     pub serve: ServeConfig,
+    /// The graphs of where the host's time goes.
+    pub flame: FlameConfig,
     /// The ledger.
     pub ledger: LedgerConfig,
     /// The sidecar's own log.

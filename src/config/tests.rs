@@ -92,17 +92,19 @@ mod shipped {
         let text = text
             .replace("# profiles = ", "profiles = ")
             .replace("# checkout = ", "checkout = ")
-            .replace("# holder = ", "holder = ");
+            .replace("# holder = ", "holder = ")
+            .replace("# own_profile = ", "own_profile = ");
         let config = check_config(&text, &Overrides::default()).expect("it is valid");
         assert_eq!(config.settings.holder, "shop-sidecar");
         assert_eq!(config.settings.assigned["checkout"], "web");
         for (table, keys) in [
             (
                 "",
-                "mode, interval, profiles, hosts, serve, ledger, lease, log",
+                "mode, interval, profiles, hosts, serve, flame, ledger, lease, log",
             ),
             ("hosts", "id, socket, call_deadline, pools"),
             ("serve", "address, allowed_hosts"),
+            ("flame", "remember, hz, max_bytes, own_profile"),
             ("ledger", "directory, max_bytes"),
             ("lease", "ttl, holder"),
             ("log", "format, level"),

@@ -5,7 +5,7 @@ use super::raw::{Desk, Found, Parsed, Spot};
 use super::section::{Section, closest, list, shorten};
 use super::unit::Unit;
 use super::value::{NumberRule, TextRule, contradiction};
-use super::{Config, LedgerConfig, LogConfig, LogFormat, ServeConfig};
+use super::{Config, FlameConfig, LedgerConfig, LogConfig, LogFormat, ServeConfig};
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -28,6 +28,7 @@ pub(super) struct Draft {
     lease_ttl_ms: u64,
     holder: String,
     serve: ServeConfig,
+    flame: FlameConfig,
     ledger: LedgerConfig,
     log: LogConfig,
 }
@@ -159,6 +160,7 @@ pub(super) fn read(files: &[Parsed<'_>], is_file: bool, base: &Path, desk: &Desk
         .map(|found| (located(base, &found), found.spot));
     let host = host(&mut root, is_file, base, interval.as_ref());
     let serve = serve(&mut root);
+    let flame = super::flame::flame(&mut root);
     let ledger = ledger(&mut root, base);
     let log = log(&mut root);
     let mut lease = root.section("lease");
@@ -181,6 +183,7 @@ pub(super) fn read(files: &[Parsed<'_>], is_file: bool, base: &Path, desk: &Desk
         lease_ttl_ms: ttl.map_or(longest, |found| found.value),
         holder: holder.map_or_else(default_holder, |found| found.value),
         serve,
+        flame,
         ledger,
         log,
     }
@@ -228,6 +231,7 @@ impl Draft {
             call_deadline: Duration::from_millis(host.call_deadline_ms),
             lease_ttl: Duration::from_millis(self.lease_ttl_ms),
             serve: self.serve,
+            flame: self.flame,
             ledger: self.ledger,
             log: self.log,
             files,

@@ -12,10 +12,10 @@ use axum::response::Html;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use std::sync::Arc;
 use trimtab_core::moment::Moment;
-use trimtab_protocol::decision::Mode;
+use trimtab_protocol::decision::{Action, Mode};
 use trimtab_protocol::knob::KnobValue;
 use trimtab_protocol::name::{KnobName, PoolName};
-use trimtab_protocol::view::{Entry, HostStatus, KnobStatus, PoolSample, PoolStatus};
+use trimtab_protocol::view::{Entry, EntryBody, HostStatus, KnobStatus, PoolSample, PoolStatus};
 
 /// The page's one style sheet; the guard's content policy names its hash.
 const STYLE: &str = include_str!("page.css");
@@ -223,6 +223,7 @@ fn line(stored: &Arc<Stored>, now: Moment) -> Markup {
         moment_ns,
         pool,
         text,
+        body,
         ..
     }) = stored.entry()
     else {
@@ -234,7 +235,18 @@ fn line(stored: &Arc<Stored>, now: Moment) -> Markup {
             time title=(clock(at_ms)) { (ago_text(ago)) }
             @if let Some(pool) = pool { b { (foreign(pool.as_str())) } " " }
             (text)
+            @if let Some(generation) = began(&body) {
+                " " a href={ "/flamegraph/change/" (generation) } { "before and after" }
+            }
         }
+    }
+}
+
+/// The change that an entry tells of, if it tells that one was begun.
+fn began(body: &EntryBody) -> Option<u64> {
+    match body {
+        EntryBody::Outcome(outcome) if outcome.action == Action::Try => Some(outcome.generation.0),
+        _ => None,
     }
 }
 

@@ -8,6 +8,7 @@
 mod commands;
 mod conform;
 mod faults;
+mod flame;
 mod lifecycle;
 mod others;
 mod pages;

@@ -24,8 +24,7 @@ async fn the_sidecar_sets_what_the_profiles_name_and_says_by_which_line() {
 
     // The process is told to be like a background job; the buffers follow the profile of their kind.
     let tables = "[hosts.pools]\nprocess = \"background\"\n";
-    let ledger = service.directory.path().join("sidecar");
-    let sidecar = Sidecar::start_with(&service, "sidecar", &ledger, tables).await;
+    let sidecar = Sidecar::start_with(&service, "sidecar", tables).await;
     let status = sidecar.until_status("the values of the profiles, kept", |status| {
         let kept = |pool: &str, knob: &str, value: &str| {
             let pool = status.pools.get(pool);
