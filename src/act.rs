@@ -4,11 +4,13 @@
 //! controller with the next observation. It retries nothing by itself: what is still wanted at the next tick comes again with
 //! that tick's orders, and the host gives a repeated request its first answer.
 
+pub mod operator;
+
 use crate::clock::Clock;
 use crate::host_client::{Answer as ClientAnswer, HostClient};
 use crate::message::{About, NotDurable, Recorded};
 use std::sync::Arc;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{debug, info, warn};
 use trimtab_core::decision::{LeaseWish, Orders, Plan, Step, TrialId};
 use trimtab_core::observation::{Answer, Receipt};
@@ -35,6 +37,8 @@ pub struct Act {
     pub records: mpsc::Sender<Recorded>,
     /// Time.
     pub clock: Arc<dyn Clock>,
+    /// Whether an operator froze this sidecar. It is looked at right before each request, so a freeze waits for no decision.
+    pub frozen: watch::Receiver<bool>,
 }
 
 impl Act {
@@ -98,6 +102,13 @@ impl Act {
         let written = self.record_intent(instance, &pool, intent).await;
         if action == Action::Try && !self.is_durable(written).await {
             warn!(%pool, "the ledger did not take the intent, so no change is made");
+            self.finish(instance, (action, pool, generation), Answer::NotSent, 0)
+                .await;
+            return;
+        }
+        // Under a freeze a trial may only be undone. What was decided before it is not carried out after it.
+        if *self.frozen.borrow() && action != Action::RollBack {
+            info!(%pool, ?action, "an operator froze the host, so this is not sent");
             self.finish(instance, (action, pool, generation), Answer::NotSent, 0)
                 .await;
             return;

@@ -4,16 +4,24 @@
 //! sent, and what was sent is still recorded.
 
 use crate::act::Act;
+use crate::act::operator::Errands;
 use crate::clock::{BootClock, Clock};
 use crate::config::Config;
 use crate::decide::Decide;
-use crate::flame::{Flame, Remember};
+use crate::flame::{Flame, Push, Remember};
 use crate::host_client::HostClient;
+use crate::intake::door::Door;
+use crate::intake::latch::Latch;
+use crate::intake::{self, Intake};
+use crate::message::FlameCall;
 use crate::record::journal::Journal;
 use crate::record::ledger::JsonLines;
 use crate::record::{Outlets, Recorder, Retention};
 use crate::sense::{Sense, SenseSettings};
 use crate::serve;
+use crate::supervisor::{self, Supervisor};
+use crate::view::View;
+use axum::Router;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
 use std::net::SocketAddr;
@@ -34,6 +42,10 @@ const DRAIN: Duration = Duration::from_millis(1_700);
 const RECEIPTS: usize = 64;
 /// Questions that may wait for the stage that carries them to the profiler.
 const QUESTIONS: usize = 16;
+/// Operators' commands that may wait; there is one at a time, and its parts.
+const COMMANDS: usize = 4;
+/// How long the disk may take for what an operator told.
+const DISK: Duration = Duration::from_secs(2);
 /// Messages that may wait for record while it works on one.
 const RECORDS: usize = 64;
 
@@ -43,6 +55,14 @@ pub enum AppError {
     /// The address for its pages could not be had.
     #[error("cannot listen on {address}: {source}")]
     Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The address for health and metrics could not be had.
+    #[error("cannot listen for probes on {address}: {source}")]
+    Health {
         /// The address.
         address: SocketAddr,
         /// Why not.
@@ -64,16 +84,34 @@ pub async fn run(
     config: Config,
     shutdown: impl Future<Output = &'static str>,
 ) -> Result<(), AppError> {
-    let address = config.serve.address;
-    let (listener, bound) = serve::bind(address)
-        .await
-        .map_err(|source| AppError::Listen { address, source })?;
+    let (listener, bound) = listen(&config).await?;
+    let probes = listen_for_probes(&config).await?;
+    let supervisor = supervisor();
     let clock: Arc<dyn Clock> = Arc::new(BootClock);
     let (stop, stopped) = watch::channel(false);
     let mut stages: JoinSet<&'static str> = JoinSet::new();
-    let outlets = spawn_loop(&mut stages, &config, &clock, stopped);
+    let (outlets, intake) = spawn_loop(&mut stages, &config, &clock, stopped);
     let (close, closed) = watch::channel(false);
-    spawn_serve(&mut stages, &config, listener, outlets, &clock, closed);
+    let view = outlets.view.clone();
+    spawn_door(&mut stages, &config, &intake, closed.clone());
+    let commands = match &config.intake.token_file {
+        Some(file) => intake.for_http(bound, &config.serve.allowed_hosts, file.clone()),
+        None => Router::new(),
+    };
+    let flame = spawn_flame(&mut stages, &config, &clock, &outlets.view);
+    let deps = serve_deps(&config, outlets, &clock, flame);
+    if let Some(listener) = probes {
+        let (deps, closed) = (deps.clone(), until(closed.clone()));
+        stages.spawn(named("health", serve::run_health(listener, deps, closed)));
+    }
+    spawn_serve(&mut stages, (listener, commands), deps, closed);
+    if let Some(supervisor) = supervisor {
+        supervisor.ready();
+        stages.spawn(named(
+            "supervisor",
+            follow(supervisor, view, close.subscribe()),
+        ));
+    }
     info!(address = %bound, host = %config.settings.host, mode = ?config.settings.mode, "serving");
 
     let early = tokio::select! {
@@ -85,6 +123,7 @@ pub async fn run(
     };
     stop.send_replace(true);
     close.send_replace(true);
+    drop(intake);
     let drained = tokio::time::timeout(DRAIN, drain(&mut stages)).await;
     stages.shutdown().await;
     match (early, drained) {
@@ -100,13 +139,19 @@ fn spawn_loop(
     config: &Config,
     clock: &Arc<dyn Clock>,
     stopped: watch::Receiver<bool>,
-) -> Outlets {
+) -> (Outlets, Intake) {
     let settings = &config.settings;
     let interval = settings.interval;
     let (observations, observed) = mpsc::channel(1);
     let (orders, ordered) = mpsc::channel(1);
     let (receipts, received) = mpsc::channel(RECEIPTS);
     let (records, recorded) = mpsc::channel(RECORDS);
+    let (errands, errand) = mpsc::channel(COMMANDS);
+    let (wishes, wished) = mpsc::channel(COMMANDS);
+    let latch = Latch::open(&config.ledger.directory, DISK);
+    if latch.is_frozen() {
+        warn!("an operator froze this sidecar before it was started; only an operator lifts that");
+    }
 
     let boot = boot_word(&**clock);
     let ledger = JsonLines::new(&config.ledger.directory, &boot, config.ledger.max_bytes);
@@ -133,7 +178,21 @@ fn spawn_loop(
         receipts,
         records: records.clone(),
         clock: Arc::clone(clock),
+        frozen: latch.subscribe(),
     };
+    let operators = Errands {
+        client: HostClient::new(config.intake.host_socket.clone(), config.call_deadline),
+    };
+    let intake = Intake::new(intake::Deps {
+        host: settings.host.clone(),
+        latch: latch.clone(),
+        errands,
+        wishes,
+        rulings: None,
+        records: records.clone(),
+        clock: Arc::clone(clock),
+        patience: config.call_deadline.saturating_add(DISK),
+    });
     let controller = Controller::new(settings.clone());
     let decide = Decide {
         controller,
@@ -141,34 +200,111 @@ fn spawn_loop(
         records,
         clock: Arc::clone(clock),
         interval,
+        frozen: latch.subscribe(),
+        wishes: wished,
     };
 
     stages.spawn(named("sense", sense.run(observations, until(stopped))));
     stages.spawn(named("decide", decide.run(observed)));
     stages.spawn(named("act", act.run(ordered)));
+    stages.spawn(named("errands", operators.run(errand)));
     stages.spawn(named("record", recorder.run(recorded)));
-    outlets
+    (outlets, intake)
 }
 
-fn spawn_serve(
-    stages: &mut JoinSet<&'static str>,
-    config: &Config,
-    listener: TcpListener,
-    outlets: Outlets,
-    clock: &Arc<dyn Clock>,
+/// The listener for the pages: one that a supervisor hands over, else one of our own.
+async fn listen(config: &Config) -> Result<(TcpListener, SocketAddr), AppError> {
+    let address = config.serve.address;
+    let listening = async {
+        match supervisor::inherited_listener()? {
+            Some(inherited) => serve::adopt(inherited),
+            None => serve::bind(address).await,
+        }
+    };
+    listening
+        .await
+        .map_err(|source| AppError::Listen { address, source })
+}
+
+async fn listen_for_probes(config: &Config) -> Result<Option<TcpListener>, AppError> {
+    let Some(address) = config.serve.health else {
+        return Ok(None);
+    };
+    let (listener, bound) = serve::bind_health(address)
+        .await
+        .map_err(|source| AppError::Health { address, source })?;
+    info!(address = %bound, "showing health and metrics");
+    Ok(Some(listener))
+}
+
+/// A supervisor that cannot be told is no reason not to run.
+fn supervisor() -> Option<Supervisor> {
+    Supervisor::of(|name| std::env::var_os(name)).unwrap_or_else(|error| {
+        warn!(%error, "the supervisor cannot be told anything");
+        None
+    })
+}
+
+/// Tells the supervisor of each tick until the end is asked for, and then of that.
+async fn follow(
+    supervisor: Supervisor,
+    view: watch::Receiver<Arc<View>>,
     closed: watch::Receiver<bool>,
 ) {
-    let (metrics, clock) = (outlets.metrics, Arc::clone(clock));
+    tokio::select! {
+        () = supervisor.follow(view) => {}
+        () = until(closed) => supervisor.stopping(),
+    }
+}
+
+/// A sidecar without its operator's socket still tunes within all bounds, and the host has a socket for its operators.
+fn spawn_door(
+    stages: &mut JoinSet<&'static str>,
+    config: &Config,
+    intake: &Intake,
+    closed: watch::Receiver<bool>,
+) {
+    let path = &config.intake.socket;
+    match Door::open(path, &config.intake.uids) {
+        Ok(door) => {
+            let run = door.run(intake.for_socket(), until(closed));
+            stages.spawn(named("door", run));
+        }
+        Err(error) => {
+            error!(path = %path.display(), %error, "no commands are taken: the operator's socket cannot be opened");
+        }
+    }
+}
+
+/// Spawns the stage that carries questions to the profiler; the sender is where they go.
+fn spawn_flame(
+    stages: &mut JoinSet<&'static str>,
+    config: &Config,
+    clock: &Arc<dyn Clock>,
+    view: &watch::Receiver<Arc<View>>,
+) -> mpsc::Sender<FlameCall> {
     let (flame, asked) = mpsc::channel(QUESTIONS);
     let remember = config.flame.remember.then_some(Remember {
         hz: config.flame.hz,
         bytes_max: config.flame.max_bytes,
     });
-    stages.spawn(named(
-        "flame",
-        Flame::new(remember, outlets.view.clone()).run(asked),
-    ));
-    let deps = serve::Deps {
+    let push = config.flame.push.clone().map(|server| Push {
+        server,
+        name: config.settings.host.to_string(),
+    });
+    let stage = Flame::new(remember, push, Arc::clone(clock), view.clone());
+    stages.spawn(named("flame", stage.run(asked)));
+    flame
+}
+
+fn serve_deps(
+    config: &Config,
+    outlets: Outlets,
+    clock: &Arc<dyn Clock>,
+    flame: mpsc::Sender<FlameCall>,
+) -> serve::Deps {
+    let (metrics, clock) = (outlets.metrics, Arc::clone(clock));
+    serve::Deps {
         view: outlets.view,
         entries: outlets.entries,
         metrics: Arc::new(move || metrics.render()),
@@ -177,9 +313,17 @@ fn spawn_serve(
         flame,
         own_profile: config.flame.own_profile.clone(),
         names: config.serve.allowed_hosts.clone(),
-    };
+    }
+}
+
+fn spawn_serve(
+    stages: &mut JoinSet<&'static str>,
+    (listener, commands): (TcpListener, Router),
+    deps: serve::Deps,
+    closed: watch::Receiver<bool>,
+) {
     stages.spawn(named("serve", async move {
-        if let Err(error) = serve::run(listener, deps, until(closed)).await {
+        if let Err(error) = serve::run(listener, deps, commands, until(closed)).await {
             error!(%error, "the pages ended");
         }
     }));

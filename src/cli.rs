@@ -3,15 +3,45 @@
 //! Nothing here prints by itself or ends the process: text goes to the [`Console`] that the caller gives, and the outcome is an
 //! [`Exit`] that `main` turns into the process's code.
 
+mod approve;
 mod check;
+mod client;
+mod completions;
 mod conform;
+mod decisions;
 mod flame;
+mod freeze;
+mod init;
+mod operate;
+mod pin;
+mod probe;
+mod profile;
+mod reject;
+mod reset;
 mod status;
+mod time;
+mod unfreeze;
+mod unpin;
+mod why;
 
+pub use approve::ApproveArgs;
 pub use check::CheckArgs;
+pub use completions::{CompletionsArgs, ManArgs};
 pub use conform::ConformArgs;
+pub use decisions::DecisionsArgs;
 pub use flame::{FlameArgs, FormatArg, KindArg, ViewArg};
+pub use freeze::FreezeArgs;
+pub use init::InitArgs;
+pub use operate::OperateArgs;
+pub use pin::PinArgs;
+pub use probe::ProbeArgs;
+pub use profile::{ProfileAction, ProfileArgs, UseArgs};
+pub use reject::RejectArgs;
+pub use reset::ResetArgs;
 pub use status::StatusArgs;
+pub use unfreeze::UnfreezeArgs;
+pub use unpin::UnpinArgs;
+pub use why::WhyArgs;
 
 use crate::config::{self, Config, ConfigErrors, Overrides};
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -32,8 +62,70 @@ pub enum Command {
     Flame(FlameArgs),
     /// Show what a running sidecar sees and does
     Status(StatusArgs),
+    /// Show what a running sidecar decided, sent and was told
+    Decisions(DecisionsArgs),
+    /// Tell why a pool is as it is: its last change and what limits it now
+    Why(WhyArgs),
+    /// Ask whether a sidecar is ready, or lives: 0 when it is, 1 when not
+    Probe(ProbeArgs),
+    /// Undo open trials and change nothing until the freeze is lifted
+    Freeze(FreezeArgs),
+    /// Lift the freeze
+    Unfreeze(UnfreezeArgs),
+    /// Hold one knob for a time
+    Pin(PinArgs),
+    /// Release a knob that is held
+    Unpin(UnpinArgs),
+    /// Go back to the values that the host started with
+    Reset(ResetArgs),
+    /// Choose the profile of a pool
+    Profile(ProfileArgs),
+    /// Take the configuration that waits for a word
+    Approve(ApproveArgs),
+    /// Drop the configuration that waits for a word
+    Reject(RejectArgs),
     /// Replay the corpus of the control API against a host, and say how far it keeps it
     Conform(ConformArgs),
+    /// Write a commented configuration for a host that runs
+    Init(InitArgs),
+    /// Write the completions for a shell
+    Completions(CompletionsArgs),
+    /// Write the manual pages into a directory
+    Man(ManArgs),
+}
+
+impl Command {
+    /// Does what was asked, apart from running the sidecar, which is the caller's: then it comes back.
+    ///
+    /// # Errors
+    /// The options of `run`.
+    pub async fn execute(
+        self,
+        vars: Overrides,
+        console: &mut Console<'_>,
+    ) -> Result<Exit, RunArgs> {
+        Ok(match self {
+            Self::Run(args) => return Err(args),
+            Self::Check(args) => args.execute(&vars, console),
+            Self::Status(args) => args.execute(console).await,
+            Self::Decisions(args) => args.execute(console).await,
+            Self::Why(args) => args.execute(console).await,
+            Self::Probe(args) => args.execute(console).await,
+            Self::Freeze(args) => args.execute(vars, console).await,
+            Self::Unfreeze(args) => args.execute(vars, console).await,
+            Self::Pin(args) => args.execute(vars, console).await,
+            Self::Unpin(args) => args.execute(vars, console).await,
+            Self::Reset(args) => args.execute(vars, console).await,
+            Self::Profile(args) => args.execute(vars, console).await,
+            Self::Approve(args) => args.execute(vars, console).await,
+            Self::Reject(args) => args.execute(vars, console).await,
+            Self::Conform(args) => args.execute(console).await,
+            Self::Flame(args) => args.execute(console),
+            Self::Init(args) => args.execute(console).await,
+            Self::Completions(args) => args.execute(console),
+            Self::Man(args) => args.execute(console),
+        })
+    }
 }
 
 /// An adaptive runtime optimizer that runs beside a service, resizes its pools, and proves that each change helped

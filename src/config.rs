@@ -5,6 +5,7 @@
 //!
 //! Every key can be overridden from outside the file, by [`Overrides`].
 
+mod door;
 mod error;
 mod flame;
 mod layers;
@@ -16,6 +17,7 @@ mod unit;
 mod validate;
 mod value;
 
+pub use door::IntakeConfig;
 pub(crate) use error::steers;
 pub use error::{ConfigError, ConfigErrors};
 pub use flame::FlameConfig;
@@ -46,6 +48,8 @@ pub struct Config {
     pub serve: ServeConfig,
     /// The graphs of where the host's time goes.
     pub flame: FlameConfig,
+    /// Where operators' commands come in.
+    pub intake: IntakeConfig,
     /// The ledger.
     pub ledger: LedgerConfig,
     /// The sidecar's own log.
@@ -65,6 +69,8 @@ pub struct Config {
 pub struct ServeConfig {
     /// Where it listens: always a loopback address.
     pub address: SocketAddr,
+    /// Where health and metrics alone are shown, on any address; nowhere by default.
+    pub health: Option<SocketAddr>,
     /// Names by which browsers may call it, besides the loopback ones.
     pub allowed_hosts: Vec<String>,
 }

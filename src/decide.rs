@@ -4,11 +4,11 @@
 //! when act is still busy with a slow host, new orders are not sent, and the controller is told so with the next observation.
 
 use crate::clock::Clock;
-use crate::message::{Recorded, Tick};
+use crate::message::{ProfileOrder, Recorded, Tick};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{mpsc, watch};
 use tracing::{debug, warn};
 use trimtab_core::controller::Controller;
 use trimtab_core::decision::{Orders, Step};
@@ -32,6 +32,10 @@ pub struct Decide {
     pub clock: Arc<dyn Clock>,
     /// The time between two ticks.
     pub interval: Span,
+    /// Whether an operator froze this sidecar.
+    pub frozen: watch::Receiver<bool>,
+    /// Operators' wishes about profiles. They are answered between two ticks and act from the next one on.
+    pub wishes: mpsc::Receiver<ProfileOrder>,
 }
 
 impl Decide {
@@ -39,7 +43,8 @@ impl Decide {
     pub async fn run(mut self, mut observations: mpsc::Receiver<Observation>) {
         let mut unsent: Vec<Receipt> = Vec::new();
         let mut last: Option<Moment> = None;
-        while let Some(mut observation) = observations.recv().await {
+        while let Some(mut observation) = self.next(&mut observations).await {
+            self.controller.set_frozen(*self.frozen.borrow());
             observation.receipts.append(&mut unsent);
             let (lag, dropped) =
                 lateness(last.replace(observation.at), observation.at, self.interval);
@@ -55,6 +60,27 @@ impl Decide {
             }
         }
         self.end().await;
+    }
+
+    /// Waits for the next observation, and answers operators meanwhile.
+    async fn next(
+        &mut self,
+        observations: &mut mpsc::Receiver<Observation>,
+    ) -> Option<Observation> {
+        loop {
+            tokio::select! {
+                biased;
+                observation = observations.recv() => return observation,
+                Some(order) = self.wishes.recv() => {
+                    let ProfileOrder { wish, dry_run, answer } = order;
+                    let now = self.clock.now();
+                    let judged = self.controller.wish_profile(&wish, now, dry_run);
+                    if answer.send(judged).is_err() {
+                        debug!("an operator's wish was answered after its caller had gone");
+                    }
+                }
+            }
+        }
     }
 
     /// Passes orders on; what cannot be passed on comes back as receipts.

@@ -6,6 +6,7 @@
 
 mod link;
 
+use crate::clock::Clock;
 use crate::flame::link::{Heard, Link};
 use crate::message::{FlameAnswer, FlameCall};
 use crate::view::View;
@@ -17,12 +18,15 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 use tracing::{debug, warn};
-use trimtab_flame::ask::{Ask, Because, Outcome};
+use trimtab_flame::ask::{Ask, Because, Outcome, Shot, Stretch};
+use trimtab_flame::push::Parcel;
 
 /// After so long without a question the profiler is left.
 const IDLE: Duration = Duration::from_secs(60);
 /// A profiler that died is not started for the ring's sake more often than this.
 const RESTART: Duration = Duration::from_secs(10);
+/// How often what is remembered is sent; servers keep profiles of ten to fifteen seconds.
+const PUSH: Duration = Duration::from_secs(15);
 /// How many may wait for graphs. Each is one connection, of which there are not many more.
 pub(crate) const WAITING_MAX: usize = 64;
 
@@ -35,11 +39,24 @@ pub struct Remember {
     pub bytes_max: usize,
 }
 
+/// Where what is remembered is sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Push {
+    /// The server.
+    pub server: String,
+    /// The service's name there.
+    pub name: String,
+}
+
 /// The stage.
 #[derive(Debug)]
 pub struct Flame {
     program: PathBuf,
     remember: Option<Remember>,
+    push: Option<Push>,
+    pushed_ns: u64,
+    push_due: Instant,
+    clock: Arc<dyn Clock>,
     view: watch::Receiver<Arc<View>>,
     link: Option<Link>,
     waiting: HashMap<u64, oneshot::Sender<FlameAnswer>>,
@@ -52,10 +69,19 @@ pub struct Flame {
 impl Flame {
     /// A stage that starts `trimtab-prof` from beside this program, or else from where programs are.
     #[must_use]
-    pub fn new(remember: Option<Remember>, view: watch::Receiver<Arc<View>>) -> Self {
+    pub fn new(
+        remember: Option<Remember>,
+        push: Option<Push>,
+        clock: Arc<dyn Clock>,
+        view: watch::Receiver<Arc<View>>,
+    ) -> Self {
         Self {
             program: program(),
             remember,
+            push,
+            pushed_ns: clock.now().as_boot_ns(),
+            push_due: Instant::now() + PUSH,
+            clock,
             view,
             link: None,
             waiting: HashMap::new(),
@@ -80,6 +106,7 @@ impl Flame {
                     }
                     self.follow_host().await;
                 }
+                () = sleep_until(self.push_due), if self.push.is_some() => self.push().await,
                 () = sleep_until(self.due), if self.link.is_some() => self.rest(),
             }
         }
@@ -128,14 +155,11 @@ impl Flame {
     fn answered(&mut self, heard: Heard) {
         match heard {
             Heard::Answer(answer, bytes) => {
+                let outcome = answer.outcome;
                 if let Some(waiting) = self.waiting.remove(&answer.id) {
-                    tell(
-                        waiting,
-                        FlameAnswer {
-                            outcome: answer.outcome,
-                            bytes,
-                        },
-                    );
+                    tell(waiting, FlameAnswer { outcome, bytes });
+                } else if let Outcome::Failed { problem, .. } = outcome {
+                    warn!(problem, "what is remembered was not sent");
                 }
             }
             Heard::End(why) => self.lost(&why),
@@ -177,6 +201,39 @@ impl Flame {
                 warn!(problem, "the recent past is not remembered");
                 self.due = Instant::now() + RESTART;
             }
+        }
+    }
+
+    /// Sends what was remembered since the last time; what cannot be sent is not sent again.
+    async fn push(&mut self) {
+        self.push_due = Instant::now() + PUSH;
+        let (now, wall_s) = (self.clock.now().as_boot_ns(), self.clock.wall_ms() / 1_000);
+        let stretch = Stretch {
+            from_ns: std::mem::replace(&mut self.pushed_ns, now),
+            until_ns: now,
+        };
+        let (Some(push), Some(Remember { hz, .. }), Some(pid)) =
+            (&self.push, self.remember, self.remembered_pid)
+        else {
+            return;
+        };
+        let parcel = Parcel {
+            server: push.server.clone(),
+            name: push.name.clone(),
+            from_s: wall_s.saturating_sub((now - stretch.from_ns) / 1_000_000_000),
+            until_s: wall_s,
+            hz,
+        };
+        let shot = Shot::of(pid);
+        if let Err(problem) = self
+            .send(Ask::Push {
+                shot,
+                stretch,
+                parcel,
+            })
+            .await
+        {
+            warn!(problem, "what is remembered was not sent");
         }
     }
 

@@ -8,6 +8,7 @@
 //! slow change never delays a reading.
 
 mod link;
+mod operator;
 
 use self::link::{Link, Reply, SendError};
 use bytes::Bytes;

@@ -22,11 +22,7 @@ fn main() -> ExitCode {
         Err(error) => return console.fail(&error).into(),
     };
     let exit = match parse(std::env::args_os(), &mut console) {
-        Ok(Command::Run(args)) => runtime.block_on(run(args, &mut console)),
-        Ok(Command::Check(args)) => args.execute(&variables(), &mut console),
-        Ok(Command::Flame(args)) => args.execute(&mut console),
-        Ok(Command::Status(args)) => runtime.block_on(args.execute(&mut console)),
-        Ok(Command::Conform(args)) => runtime.block_on(args.execute(&mut console)),
+        Ok(command) => runtime.block_on(execute(command, &mut console)),
         Err(exit) => exit,
     };
     // A ledger on a disk that hangs must not keep the process: its thread is left behind.
@@ -36,6 +32,13 @@ fn main() -> ExitCode {
 
 fn variables() -> Overrides {
     Overrides::from_vars(std::env::vars_os())
+}
+
+async fn execute(command: Command, console: &mut Console<'_>) -> Exit {
+    match command.execute(variables(), console).await {
+        Ok(exit) => exit,
+        Err(args) => run(args, console).await,
+    }
 }
 
 async fn run(args: RunArgs, console: &mut Console<'_>) -> Exit {

@@ -1,14 +1,20 @@
 //! What passes between the stages besides what the core defines.
 //!
-//! Stages do not import one another, so the words in which decide and act speak to record stand here.
+//! Stages do not import one another, so the words in which decide and act speak to record, and intake to all three, stand here.
 
 use bytes::Bytes;
 use thiserror::Error;
 use tokio::sync::oneshot;
+use trimtab_core::controller::{ProfileSwitch, ProfileWish};
 use trimtab_core::decision::Decision;
 use trimtab_core::moment::{Moment, Span};
+use trimtab_core::observation::Answer;
 use trimtab_flame::ask::{Ask, Outcome};
-use trimtab_protocol::name::{HostId, InstanceId, PoolName};
+use trimtab_protocol::command::CommandRecord;
+use trimtab_protocol::name::{HostId, InstanceId, KnobName, PoolName};
+use trimtab_protocol::operator::{FreezeRequest, OperatorReceipt, PinRequest, ResetRequest};
+use trimtab_protocol::problem::Problem;
+use trimtab_protocol::state::HostState;
 use trimtab_protocol::view::{IntentRecord, OutcomeRecord};
 
 /// What record takes.
@@ -31,6 +37,15 @@ pub enum Recorded {
         about: About,
         /// What came of it.
         outcome: OutcomeRecord,
+    },
+    /// What an operator told the sidecar, and what came of it.
+    Command {
+        /// When, and about what.
+        about: About,
+        /// Who told what.
+        record: CommandRecord,
+        /// Answered once the entry is durable, or refused.
+        done: oneshot::Sender<Result<(), NotDurable>>,
     },
 }
 
@@ -81,4 +96,61 @@ pub struct FlameAnswer {
     pub outcome: Outcome,
     /// The graph, if there is one.
     pub bytes: Bytes,
+}
+
+/// Something that intake wants of the host, as its operator.
+#[derive(Debug)]
+pub struct Errand {
+    /// What is to be asked.
+    pub call: HostCall,
+    /// Where the host's answer goes.
+    pub answer: oneshot::Sender<Answer<HostAnswer>>,
+}
+
+/// What may be asked of a host over its operator socket.
+#[derive(Clone, Debug)]
+pub enum HostCall {
+    /// How it stands.
+    State,
+    /// To roll open trials back and freeze.
+    Freeze(FreezeRequest),
+    /// To lift the freeze.
+    Unfreeze,
+    /// To hold a knob.
+    Pin(PoolName, KnobName, PinRequest),
+    /// To release a knob.
+    Unpin(PoolName, KnobName),
+    /// To go back to the baseline.
+    Reset(ResetRequest),
+}
+
+/// What a host answers to its operator.
+#[derive(Clone, Debug)]
+pub enum HostAnswer {
+    /// To the question how it stands.
+    State(Box<HostState>),
+    /// To everything else.
+    Receipt(OperatorReceipt),
+}
+
+/// An operator's wish that a pool follow another profile, for decide.
+#[derive(Debug)]
+pub struct ProfileOrder {
+    /// The wish.
+    pub wish: ProfileWish,
+    /// Whether to say only what would happen.
+    pub dry_run: bool,
+    /// Where the answer goes.
+    pub answer: oneshot::Sender<Result<ProfileSwitch, Box<Problem>>>,
+}
+
+/// An operator's word on the configuration that waits for one.
+#[derive(Debug)]
+pub struct Ruling {
+    /// Whether it is to be taken; else it is dropped.
+    pub approve: bool,
+    /// Whether to say only what would happen.
+    pub dry_run: bool,
+    /// What was done, or why nothing was, in a sentence without its full stop.
+    pub answer: oneshot::Sender<Result<String, String>>,
 }

@@ -1,4 +1,4 @@
-//! Record keeps the ledger: one entry a tick and pool, and each intent and outcome.
+//! Record keeps the ledger: one entry a tick and pool, each intent and outcome, and each command of an operator.
 //!
 //! One task owns everything here. It makes the sentences, numbers the entries, keeps a bounded history in memory, counts for
 //! the metrics, and publishes a [`View`] after each tick. What goes to disk goes through a queue to a thread of its own, so a
@@ -138,6 +138,16 @@ impl Recorder {
                 self.journal.append(&stored);
                 self.publish(&about.host, vec![stored]);
             }
+            Recorded::Command {
+                about,
+                record,
+                done,
+            } => {
+                let text = text::command(&record);
+                let stored = self.enter(&about, EntryBody::Command(record), text);
+                self.journal.append_durably(&stored, done);
+                self.publish(&about.host, vec![stored]);
+            }
         }
     }
 
@@ -192,9 +202,10 @@ impl Recorder {
     fn enter(&mut self, about: &About, body: EntryBody, text: String) -> Arc<Stored> {
         self.last_sequence += 1;
         let (sort, action) = match &body {
-            EntryBody::Decision(record) => (Sort::Decision, record.action),
-            EntryBody::Intent(record) => (Sort::Intent, record.action),
-            EntryBody::Outcome(record) => (Sort::Outcome, record.action),
+            EntryBody::Decision(record) => (Sort::Decision, Some(record.action)),
+            EntryBody::Intent(record) => (Sort::Intent, Some(record.action)),
+            EntryBody::Outcome(record) => (Sort::Outcome, Some(record.action)),
+            EntryBody::Command(_) => (Sort::Command, None),
         };
         let entry = Entry {
             id: EntryId {

@@ -114,27 +114,55 @@ impl Shared {
 /// # Errors
 /// The address is not a loopback address, or it cannot be bound.
 pub async fn bind(addr: SocketAddr) -> io::Result<(TcpListener, SocketAddr)> {
-    if !addr.ip().is_loopback() {
-        let text = format!("{addr} is not a loopback address, and this page is not for others");
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
-    }
+    only_loopback(addr)?;
     let listener = TcpListener::bind(addr).await?;
     let addr = listener.local_addr()?;
     Ok((listener, addr))
 }
 
-/// Serves every route until `shutdown` ends, then lets open requests finish for a moment.
+/// Takes a listener over that somebody else opened, and says where it listens.
+///
+/// # Errors
+/// It does not listen on a loopback address, or cannot be used.
+pub fn adopt(listener: std::net::TcpListener) -> io::Result<(TcpListener, SocketAddr)> {
+    let addr = listener.local_addr()?;
+    only_loopback(addr)?;
+    listener.set_nonblocking(true)?;
+    Ok((TcpListener::from_std(listener)?, addr))
+}
+
+fn only_loopback(addr: SocketAddr) -> io::Result<()> {
+    if addr.ip().is_loopback() {
+        return Ok(());
+    }
+    let text = format!("{addr} is not a loopback address, and this page is not for others");
+    Err(io::Error::new(io::ErrorKind::InvalidInput, text))
+}
+
+/// Listens where an orchestrator reaches it, on any address, and says which port it got.
+///
+/// # Errors
+/// The address cannot be bound.
+pub async fn bind_health(addr: SocketAddr) -> io::Result<(TcpListener, SocketAddr)> {
+    let listener = TcpListener::bind(addr).await?;
+    let addr = listener.local_addr()?;
+    Ok((listener, addr))
+}
+
+/// Serves every route until `shutdown` ends, then lets open requests finish for a moment. `further` routes stand beside them
+/// with a guard of their own.
 ///
 /// # Errors
 /// The listener's own address cannot be read.
 pub async fn run(
     listener: TcpListener,
     deps: Deps,
+    further: Router,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
     let guard = Guard::new(listener.local_addr()?, &deps.names);
     let (close, closing) = watch::channel(false);
-    let router = guard.protect(routes::all(deps, closing));
+    let router = guard.protect(routes::all(deps, closing)).merge(further);
     accept::run(listener, router, Limits::default(), close, shutdown).await;
     Ok(())
 }
@@ -145,7 +173,7 @@ pub async fn run_health(listener: TcpListener, deps: Deps, shutdown: impl Future
     let guard = Guard::any_address(&deps.names);
     let (close, closing) = watch::channel(false);
     let router = guard.protect(routes::health_only(deps, closing));
-    accept::run(listener, router, Limits::default(), close, shutdown).await;
+    accept::run(listener, router, Limits::health(), close, shutdown).await;
 }
 
 /// The routes behind their guard, as [`run`] serves them, for tests and for a caller with its own transport.

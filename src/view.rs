@@ -70,8 +70,8 @@ pub struct Stored {
     pub pool: Option<Arc<str>>,
     /// What sort of entry it is.
     pub sort: Sort,
-    /// What it does, or asked for.
-    pub action: Action,
+    /// What it does, or asked for; none for what an operator told the sidecar.
+    pub action: Option<Action>,
     /// The entry as one line of JSON, without the line's end.
     pub json: Box<str>,
 }
@@ -85,6 +85,8 @@ pub enum Sort {
     Intent,
     /// What came of it.
     Outcome,
+    /// What an operator told the sidecar.
+    Command,
 }
 
 impl Sort {
@@ -95,6 +97,7 @@ impl Sort {
             Self::Decision => "decision",
             Self::Intent => "intent",
             Self::Outcome => "outcome",
+            Self::Command => "command",
         }
     }
 }
@@ -113,8 +116,8 @@ impl Stored {
     #[must_use]
     pub fn is_deed(&self) -> bool {
         match self.sort {
-            Sort::Decision => !matches!(self.action, Action::Hold | Action::Advise),
-            Sort::Intent | Sort::Outcome => true,
+            Sort::Decision => !matches!(self.action, Some(Action::Hold | Action::Advise)),
+            Sort::Intent | Sort::Outcome | Sort::Command => true,
         }
     }
 

@@ -1,26 +1,16 @@
 //! `trimtab status`: asks a running sidecar what it sees and does, over its own HTTP pages.
 
 use super::check::write_json;
+use super::client::{Client, ClientError, host_id};
+use super::operate::duration;
 use super::{Console, Exit, Format, ended};
 use crate::telemetry::escaped;
-use bytes::Bytes;
 use clap::Args;
-use http_body_util::{BodyExt as _, Empty, Limited};
-use hyper::header::{ACCEPT, HOST};
-use hyper::{Request, StatusCode, Uri};
-use hyper_util::rt::TokioIo;
+use hyper::Uri;
 use serde::Serialize;
-use serde::de::DeserializeOwned;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal as _, Write};
 use std::time::Duration;
-use tokio::net::TcpStream;
-use trimtab_protocol::view::{HostStatus, Hosts, PoolStatus};
-
-/// How long the sidecar may take to answer.
-const DEADLINE: Duration = Duration::from_secs(5);
-
-/// The longest answer that is read, in bytes.
-const ANSWER_BYTES_MAX: usize = 8 * 1024 * 1024;
+use trimtab_protocol::view::{HostStatus, PoolStatus};
 
 /// The options of `trimtab status`.
 #[derive(Args, Clone, Debug, PartialEq, Eq)]
@@ -34,119 +24,47 @@ pub struct StatusArgs {
     /// How the answer is written
     #[arg(short, long, value_enum, default_value_t)]
     pub output: Format,
+    /// Ask again and again, each second or as often as is said
+    #[arg(short, long, value_name = "EVERY", num_args = 0..=1, default_missing_value = "1s", value_parser = duration)]
+    pub watch: Option<Duration>,
 }
 
-/// Why there is no status.
-#[derive(Debug, thiserror::Error)]
-enum StatusError {
-    #[error("`{0}` is not the address of a sidecar, which looks like http://127.0.0.1:7676")]
-    Address(Uri),
-    #[error("no sidecar answers at {0}: {1}; is `trimtab run` running, and does it serve there?")]
-    Nobody(Uri, String),
-    #[error("the sidecar at {0} did not answer within {seconds} s", seconds = DEADLINE.as_secs())]
-    TooSlow(Uri),
-    #[error("{0} answered {1}: {2}")]
-    Refused(Uri, StatusCode, String),
-    #[error("what answers at {0} is not this version's sidecar: {1}")]
-    Garbage(Uri, String),
-    #[error("the sidecar at {0} has no host yet")]
-    NoHost(Uri),
-}
+/// Moves a terminal's cursor home and clears what is below.
+const CLEAR: &str = "\u{1b}[H\u{1b}[J";
 
 impl StatusArgs {
-    /// Asks, and writes the answer: 0, or 1 with the reason.
+    /// Asks, and writes the answer: 0, or 1 with the reason. With `watch` it goes on until the sidecar cannot be asked any more.
     pub async fn execute(&self, console: &mut Console<'_>) -> Exit {
-        match self.ask().await {
-            Err(error) => console.fail(&escaped(&error.to_string())),
-            Ok(status) => {
-                let written = match self.output {
-                    Format::Json => write_json(&status, console.out),
-                    Format::Table => write_table(&status, console.out),
-                };
-                ended(written.map(|()| Exit::Done))
-            }
+        let screen = io::stdout().is_terminal();
+        loop {
+            let status = match self.ask().await {
+                Ok(status) => status,
+                Err(error) => return console.fail(&escaped(&error.to_string())),
+            };
+            let watches = self.watch.is_some();
+            let written = match self.output {
+                // One object a line, so that a program can tell where one ends and the next begins.
+                Format::Json if watches => serde_json::to_writer(&mut *console.out, &status)
+                    .map_err(io::Error::from)
+                    .and_then(|()| writeln!(console.out)),
+                Format::Json => write_json(&status, console.out),
+                Format::Table if watches && screen => {
+                    write!(console.out, "{CLEAR}").and_then(|()| write_table(&status, console.out))
+                }
+                Format::Table => write_table(&status, console.out),
+            };
+            let written = written.and_then(|()| console.out.flush());
+            let Some(pause) = self.watch.filter(|_| written.is_ok()) else {
+                return ended(written.map(|()| Exit::Done));
+            };
+            tokio::time::sleep(pause).await;
         }
     }
 
-    async fn ask(&self) -> Result<HostStatus, StatusError> {
-        let host = match &self.host {
-            Some(host) => host.clone(),
-            None => {
-                let hosts: Hosts = self.get("/api/v1/hosts").await?;
-                let first = hosts.hosts.into_iter().next();
-                let first = first.ok_or_else(|| StatusError::NoHost(self.url.clone()))?;
-                first.host.as_str().to_owned()
-            }
-        };
-        // What a sidecar calls its host goes back into a path only if it needs no escaping there.
-        if !trimtab_protocol::name::is_plain_name(&host) {
-            return Err(self.garbage(format!("it calls its host `{host}`")));
-        }
-        self.get(&format!("/api/v1/hosts/{host}/status")).await
-    }
-
-    async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, StatusError> {
-        let answer = tokio::time::timeout(DEADLINE, self.fetch(path)).await;
-        let (status, body) = answer.map_err(|_| StatusError::TooSlow(self.url.clone()))??;
-        if status != StatusCode::OK {
-            let text = String::from_utf8_lossy(&body);
-            let text = text.trim().chars().take(200).collect();
-            return Err(StatusError::Refused(self.url.clone(), status, text));
-        }
-        serde_json::from_slice(&body).map_err(|error| self.garbage(error.to_string()))
-    }
-
-    async fn fetch(&self, path: &str) -> Result<(StatusCode, Bytes), StatusError> {
-        let bad = || StatusError::Address(self.url.clone());
-        let nobody = |error: &dyn std::error::Error| {
-            StatusError::Nobody(self.url.clone(), error.to_string())
-        };
-        let plain = self.url.scheme_str() == Some("http") && matches!(self.url.path(), "" | "/");
-        let authority = self.url.authority().filter(|_| plain).ok_or_else(bad)?;
-        let name = authority.host().trim_matches(['[', ']']);
-        let stream = TcpStream::connect((name, authority.port_u16().unwrap_or(80))).await;
-        let stream = stream.map_err(|error| nobody(&error))?;
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
-            .await
-            .map_err(|error| nobody(&error))?;
-        let request = Request::get(path)
-            .header(HOST, authority.as_str())
-            .header(ACCEPT, "application/json")
-            .body(Empty::<Bytes>::new())
-            .map_err(|_| bad())?;
-        let exchange = async {
-            let response = sender
-                .send_request(request)
-                .await
-                .map_err(|error| nobody(&error))?;
-            let status = response.status();
-            let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX)
-                .collect()
-                .await;
-            let body = body.map_err(|error| self.garbage(error.to_string()))?;
-            Ok((status, body.to_bytes()))
-        };
-        tokio::pin!(exchange);
-        // The connection has to be driven beside the exchange; where it ends first, the exchange still knows why.
-        tokio::select! {
-            answer = &mut exchange => answer,
-            _ended = connection => exchange.await,
-        }
-    }
-
-    fn garbage(&self, why: String) -> StatusError {
-        StatusError::Garbage(self.url.clone(), why)
-    }
-}
-
-fn host_id(text: &str) -> Result<String, String> {
-    if trimtab_protocol::name::is_plain_name(text) {
-        Ok(text.to_owned())
-    } else {
-        Err(
-            "a host's id is 1 to 64 characters of a-z, 0-9, `_` and `-`, beginning with a letter"
-                .to_owned(),
-        )
+    async fn ask(&self) -> Result<HostStatus, ClientError> {
+        let client = Client::Pages(self.url.clone());
+        let host = client.host(self.host.as_deref()).await?;
+        client.get(&format!("/api/v1/hosts/{host}/status")).await
     }
 }
 
@@ -297,6 +215,7 @@ mod tests {
             url: url.parse().expect("it is a URL"),
             host: None,
             output: Format::Table,
+            watch: None,
         }
     }
 

@@ -17,6 +17,8 @@ pub struct FlameConfig {
     pub max_bytes: usize,
     /// Where the host offers a profile of itself.
     pub own_profile: Option<String>,
+    /// A Pyroscope-compatible server to which what is remembered is sent.
+    pub push: Option<String>,
 }
 
 impl Default for FlameConfig {
@@ -26,6 +28,7 @@ impl Default for FlameConfig {
             hz: 49,
             max_bytes: 4 << 20,
             own_profile: None,
+            push: None,
         }
     }
 }
@@ -55,6 +58,13 @@ const OWN_PROFILE: TextRule = TextRule {
     why: "only a loopback IP address with a port is asked, and without encryption",
 };
 
+const PUSH: TextRule = TextRule {
+    key: "push",
+    what: "an address such as \"http://127.0.0.1:4040\"",
+    takes: is_server,
+    why: "the server's name or IP address with its port, and without encryption",
+};
+
 /// Reads the section.
 pub(super) fn flame(root: &mut Section<'_>) -> FlameConfig {
     let mut table = root.section("flame");
@@ -62,6 +72,7 @@ pub(super) fn flame(root: &mut Section<'_>) -> FlameConfig {
     let remember = table.word("remember", &REMEMBER, why);
     let (hz, max_bytes) = (table.number(&HZ), table.number(&MAX_BYTES));
     let own_profile = table.text(&OWN_PROFILE);
+    let push = table.text(&PUSH);
     table.finish();
     let default = FlameConfig::default();
     let number = |found: Option<u64>| found.and_then(|number| usize::try_from(number).ok());
@@ -72,7 +83,17 @@ pub(super) fn flame(root: &mut Section<'_>) -> FlameConfig {
             .unwrap_or(default.hz),
         max_bytes: number(max_bytes.map(|found| found.value)).unwrap_or(default.max_bytes),
         own_profile: own_profile.map(|found| found.value),
+        push: push.map(|found| found.value),
     }
+}
+
+fn is_server(text: &str) -> bool {
+    let host = text.strip_prefix("http://").unwrap_or_default();
+    let port = host
+        .rsplit_once(':')
+        .map(|(_, port)| port.trim_end_matches('/'));
+    port.is_some_and(|port| port.parse::<u16>().is_ok())
+        && text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
 fn is_own_profile(text: &str) -> bool {
@@ -87,6 +108,19 @@ fn is_own_profile(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_server_has_a_name_and_a_port() {
+        assert!(is_server("http://pyroscope:4040") && is_server("http://[::1]:4040/"));
+        for wrong in [
+            "https://pyroscope:4040",
+            "http://pyroscope",
+            "http://a b:1",
+            "pyroscope:1",
+        ] {
+            assert!(!is_server(wrong), "{wrong}");
+        }
+    }
 
     #[test]
     fn only_a_plain_address_on_loopback_is_asked_for_a_profile() {

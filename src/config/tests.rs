@@ -93,18 +93,24 @@ mod shipped {
             .replace("# profiles = ", "profiles = ")
             .replace("# checkout = ", "checkout = ")
             .replace("# holder = ", "holder = ")
-            .replace("# own_profile = ", "own_profile = ");
+            .replace("# own_profile = ", "own_profile = ")
+            .replace("# health = ", "health = ")
+            .replace("# operator_socket = ", "operator_socket = ")
+            .replace("# socket = ", "socket = ")
+            .replace("# token_file = ", "token_file = ")
+            .replace("# push = ", "push = ");
         let config = check_config(&text, &Overrides::default()).expect("it is valid");
         assert_eq!(config.settings.holder, "shop-sidecar");
         assert_eq!(config.settings.assigned["checkout"], "web");
         for (table, keys) in [
             (
                 "",
-                "mode, interval, profiles, hosts, serve, flame, ledger, lease, log",
+                "mode, interval, profiles, hosts, serve, flame, intake, ledger, lease, log",
             ),
-            ("hosts", "id, socket, call_deadline, pools"),
-            ("serve", "address, allowed_hosts"),
-            ("flame", "remember, hz, max_bytes, own_profile"),
+            ("hosts", "id, socket, operator_socket, call_deadline, pools"),
+            ("serve", "address, health, allowed_hosts"),
+            ("flame", "remember, hz, max_bytes, own_profile, push"),
+            ("intake", "socket, uids, token_file"),
             ("ledger", "directory, max_bytes"),
             ("lease", "ttl, holder"),
             ("log", "format, level"),

@@ -1,5 +1,6 @@
 //! What each key of the sidecar's configuration means, what it may be, and what it is when it is left out.
 
+use super::door;
 use super::error::Finding;
 use super::raw::{Desk, Found, Parsed, Spot};
 use super::section::{Section, closest, list, shorten};
@@ -29,6 +30,7 @@ pub(super) struct Draft {
     holder: String,
     serve: ServeConfig,
     flame: FlameConfig,
+    intake: door::Draft,
     ledger: LedgerConfig,
     log: LogConfig,
 }
@@ -37,6 +39,7 @@ pub(super) struct Draft {
 struct Host {
     id: HostId,
     socket: PathBuf,
+    operator_socket: PathBuf,
     call_deadline_ms: u64,
     pools: Vec<(PoolName, Found<String>)>,
 }
@@ -161,6 +164,7 @@ pub(super) fn read(files: &[Parsed<'_>], is_file: bool, base: &Path, desk: &Desk
     let host = host(&mut root, is_file, base, interval.as_ref());
     let serve = serve(&mut root);
     let flame = super::flame::flame(&mut root);
+    let intake = door::intake(&mut root, base);
     let ledger = ledger(&mut root, base);
     let log = log(&mut root);
     let mut lease = root.section("lease");
@@ -184,6 +188,7 @@ pub(super) fn read(files: &[Parsed<'_>], is_file: bool, base: &Path, desk: &Desk
         holder: holder.map_or_else(default_holder, |found| found.value),
         serve,
         flame,
+        intake,
         ledger,
         log,
     }
@@ -200,7 +205,7 @@ impl Draft {
         let host = self.host?;
         let mut assigned = BTreeMap::new();
         for (pool, name) in host.pools {
-            if !profiles.contains_key(&name.value) {
+            if name.value != "auto" && !profiles.contains_key(&name.value) {
                 let names: Vec<&str> = profiles.keys().map(String::as_str).collect();
                 let mut finding =
                     Finding::new(format!("there is no profile `{}`", shorten(&name.value)))
@@ -232,6 +237,9 @@ impl Draft {
             lease_ttl: Duration::from_millis(self.lease_ttl_ms),
             serve: self.serve,
             flame: self.flame,
+            intake: self
+                .intake
+                .finish(&self.ledger.directory, host.operator_socket),
             ledger: self.ledger,
             log: self.log,
             files,
@@ -274,6 +282,7 @@ fn host(
     }
     let id = table.need_text(&ID);
     let socket = table.need_text(&SOCKET);
+    let operator_socket = door::host_socket(&mut table, base, socket.as_ref());
     let deadline = table.number(&CALL_DEADLINE);
     let interval_ms = interval.map_or(INTERVAL_DEFAULT_MS, |found| found.value);
     if let Some(deadline) = &deadline
@@ -305,6 +314,7 @@ fn host(
     Some(Host {
         id: HostId::from(id),
         socket: located(base, &socket?),
+        operator_socket: operator_socket?,
         call_deadline_ms: deadline.map_or(default_deadline_ms, |found| found.value),
         pools,
     })
@@ -360,9 +370,11 @@ fn serve(root: &mut Section<'_>) -> ServeConfig {
         }
     }
     let allowed_hosts = table.texts(&ALLOWED_HOSTS).unwrap_or_default();
+    let health = door::health(&mut table);
     table.finish();
     ServeConfig {
         address,
+        health,
         allowed_hosts,
     }
 }
@@ -430,7 +442,7 @@ fn check_lease(
 }
 
 /// A path of the file is relative to the file; one from elsewhere is relative to where the sidecar was started.
-fn located(base: &Path, found: &Found<String>) -> PathBuf {
+pub(super) fn located(base: &Path, found: &Found<String>) -> PathBuf {
     if found.spot.is_override() {
         PathBuf::from(&found.value)
     } else {
@@ -438,7 +450,7 @@ fn located(base: &Path, found: &Found<String>) -> PathBuf {
     }
 }
 
-fn is_path(text: &str) -> bool {
+pub(super) fn is_path(text: &str) -> bool {
     !text.is_empty() && !text.contains(char::is_control)
 }
 

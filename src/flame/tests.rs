@@ -1,6 +1,7 @@
 //! The stage with programs that stand in for the profiler.
 
 use super::*;
+use crate::clock::BootClock;
 use trimtab_flame::ask::Shot;
 
 /// A stage whose profiler is a shell script, and the way to ask it.
@@ -16,7 +17,7 @@ fn stage(
     let view = watch::Sender::new(Arc::new(View::empty("boot")));
     let flame = Flame {
         program,
-        ..Flame::new(None, view.subscribe())
+        ..Flame::new(None, None, Arc::new(BootClock), view.subscribe())
     };
     (sender, tokio::spawn(flame.run(receiver)))
 }
@@ -77,7 +78,7 @@ async fn a_profiler_that_is_not_there_is_named() {
     let program = directory.path().join("nothing");
     let flame = Flame {
         program,
-        ..Flame::new(None, view.subscribe())
+        ..Flame::new(None, None, Arc::new(BootClock), view.subscribe())
     };
     let _stage = tokio::spawn(flame.run(receiver));
     let Outcome::Failed { problem, .. } = ask(&sender).await.outcome else {

@@ -64,7 +64,7 @@ pub(in crate::record) fn stored(sequence: u64) -> Stored {
         boot: Arc::from("b"),
         pool: Some(Arc::from("web")),
         sort: Sort::Decision,
-        action: Action::Hold,
+        action: Some(Action::Hold),
         json: serde_json::to_string(&entry).unwrap().into_boxed_str(),
     }
 }
@@ -74,6 +74,7 @@ pub(in crate::record) fn tick(second: u64, records: &[(&str, DecisionRecord)]) -
     let pools = records.iter().map(|(name, record)| {
         let status = PoolStatus {
             profile: "web".to_owned(),
+            profile_basis: None,
             phase: Phase::Baseline,
             generation: Generation(0),
             knobs: BTreeMap::new(),

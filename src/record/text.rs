@@ -4,8 +4,11 @@
 //! exhaustive: a new reason without words does not compile. Words that come from a host are cleaned first; nothing here
 //! trusts them.
 
+mod command;
 mod learnt;
 mod setting;
+
+pub use command::command;
 
 use crate::view::words::{absence, foreign, level};
 use std::collections::BTreeMap;
@@ -103,6 +106,11 @@ pub fn because(reason: &Reason) -> String {
         Reason::NotOffered => NOT_OFFERED.to_owned(),
         Reason::Pinned { knob } => format!("an operator holds {}", foreign(knob.as_str())),
         Reason::Yielding { seconds } => yielding(*seconds),
+        Reason::ProfileChosen {
+            profile,
+            before,
+            because,
+        } => command::profile_chosen(profile, before, because),
         Reason::Idle => "there is little to do".to_owned(),
         Reason::Ample => "work flows and nothing waits".to_owned(),
         Reason::NothingToGain => "nothing that may be tried promises a gain".to_owned(),
@@ -616,6 +624,7 @@ mod tests {
         all.push(WATCHING);
         all.extend(learnt::tests::reasons());
         all.extend(settings());
+        all.extend(command::tests::profile_reasons());
         all.extend(ends.map(|status| Reason::TrialEnded { status }));
         all.extend(
             verdicts()

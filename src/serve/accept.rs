@@ -4,6 +4,7 @@
 //! are for anybody, the last few answer health checks only, and those beyond are told 503. When the process has no file
 //! descriptor left, accepting pauses instead of spinning.
 
+use crate::origin::PeerAddress;
 use crate::serve::closed;
 use crate::serve::guard::Reserve;
 use crate::serve::patience::{Heads, Patience, Patient};
@@ -15,6 +16,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -53,6 +55,18 @@ impl Default for Limits {
             idle: Duration::from_secs(60),
             write: Duration::from_secs(10),
             drain: Duration::from_secs(1),
+        }
+    }
+}
+
+impl Limits {
+    /// For a listener that shows health and metrics only, where a few probes come and go.
+    pub(super) fn health() -> Self {
+        Self {
+            connections: 32,
+            reserved: 4,
+            idle: Duration::from_secs(30),
+            ..Self::default()
         }
     }
 }
@@ -98,9 +112,9 @@ pub(super) async fn run(
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, _)) => {
+            Ok((stream, peer)) => {
                 pause = PAUSE;
-                desk.seat(stream);
+                desk.seat(stream, peer);
             }
             Err(error) if is_the_peers(&error) => {}
             Err(error) => {
@@ -128,7 +142,7 @@ struct Desk {
 }
 
 impl Desk {
-    fn seat(&mut self, stream: TcpStream) {
+    fn seat(&mut self, stream: TcpStream, peer: SocketAddr) {
         let Ok(seat) = Arc::clone(&self.seats).try_acquire_owned() else {
             self.refuse(stream);
             return;
@@ -138,7 +152,7 @@ impl Desk {
             stream,
             self.router.clone(),
             self.limits,
-            reserve.then_some(Reserve),
+            (reserve.then_some(Reserve), PeerAddress(peer)),
             self.close.subscribe(),
         );
         self.open.spawn(async move {
@@ -167,7 +181,7 @@ async fn serve<T>(
     stream: T,
     router: Router,
     limits: Limits,
-    reserve: Option<Reserve>,
+    (reserve, peer): (Option<Reserve>, PeerAddress),
     closing: watch::Receiver<bool>,
 ) where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -182,6 +196,7 @@ async fn serve<T>(
     let service = service_fn(move |request: Request<Incoming>| {
         heads.add();
         let mut request = request.map(Body::new);
+        request.extensions_mut().insert(peer);
         if let Some(reserve) = reserve {
             request.extensions_mut().insert(reserve);
         }

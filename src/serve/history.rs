@@ -94,7 +94,11 @@ pub(super) async fn decisions(
         .iter()
         .rev()
         .take_while(|entry| entry.sequence > after)
-        .filter(|entry| query.action.is_none_or(|action| entry.action == action))
+        .filter(|entry| {
+            query
+                .action
+                .is_none_or(|action| entry.action == Some(action))
+        })
         .filter(|entry| query.pool.is_none() || query.pool.as_deref() == entry.pool.as_deref())
         .cloned();
     let chosen: Vec<Arc<Stored>> = limited(newer.collect(), since.is_some(), query.limit);

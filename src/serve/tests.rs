@@ -185,7 +185,7 @@ fn stored(sequence: u64, pool: &str, action: Action, text: &str) -> Stored {
         boot: Arc::from("boot"),
         pool: Some(Arc::from(pool)),
         sort: Sort::Decision,
-        action,
+        action: Some(action),
         json: serde_json::to_string(&entry).unwrap().into_boxed_str(),
     }
 }
@@ -200,6 +200,7 @@ fn status() -> HostStatus {
     };
     let pool = PoolStatus {
         profile: "web".to_owned(),
+        profile_basis: None,
         phase: Phase::Trial,
         generation: Generation(3),
         knobs: BTreeMap::from([(KnobName::from("workers"), knob)]),

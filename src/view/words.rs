@@ -22,6 +22,7 @@ pub fn kind(reason: &Reason) -> &'static str {
         Reason::NotOffered => "not_offered",
         Reason::Pinned { .. } => "pinned",
         Reason::Yielding { .. } => "yielding",
+        Reason::ProfileChosen { .. } => "profile_chosen",
         Reason::Idle => "idle",
         Reason::Ample => "ample",
         Reason::NothingToGain => "nothing_to_gain",

@@ -115,6 +115,100 @@ async fn a_host_that_nobody_prepared_shows_where_its_time_goes() {
     assert!(quality.contains("\"complete_percent\""), "{quality}");
 }
 
+/// An asynchronous task that computes, as none should.
+async fn grind_orders(stop: Arc<AtomicBool>) {
+    while !stop.load(Ordering::Relaxed) {
+        std::hint::black_box(
+            (0..200_000_u64).fold(1, |sum, number| sum ^ std::hint::black_box(number)),
+        );
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tokio_hosts_time_is_told_apart_by_the_type_of_its_tasks() {
+    let service = Service::start(BRISK);
+    let sidecar = Sidecar::start(&service, "sidecar").await;
+    sidecar
+        .until_status("the host's process", |status| status.pid.is_some())
+        .await;
+    let test = "a_tokio_hosts_time_is_told_apart_by_the_type_of_its_tasks";
+    if !can_sample(&sidecar, test).await {
+        return;
+    }
+    let stop = Arc::new(AtomicBool::new(false));
+    let task = tokio::spawn(grind_orders(Arc::clone(&stop)));
+    let path = "/flamegraph?seconds=2&hz=199&view=task&format=folded";
+    let (status, folded) = sidecar.get(path).await;
+    stop.store(true, Ordering::Relaxed);
+    task.await.unwrap();
+    assert_eq!(status, 200, "{folded}");
+    let counted = |fits: &dyn Fn(&str) -> bool| -> u64 {
+        let lines = folded.lines().filter(|line| fits(line));
+        lines
+            .map(|line| line.rsplit_once(' ').unwrap().1.parse::<u64>().unwrap())
+            .sum()
+    };
+    let ground = counted(&|line| line.split(';').next().unwrap().contains("grind_orders"));
+    let elsewhere = counted(&|line| {
+        line.contains("grind_orders") && !line.split(';').next().unwrap().contains("grind_orders")
+    });
+    assert!(
+        ground > 50 && elsewhere * 20 <= ground,
+        "{ground}, {elsewhere}: {folded}"
+    );
+}
+
+#[test]
+fn another_user_without_any_privilege_sees_its_own_processes() {
+    use std::os::unix::process::CommandExt;
+    const NOBODY: u32 = 65_534;
+    let test = "another_user_without_any_privilege_sees_its_own_processes";
+    let mut busy = std::process::Command::new("sh");
+    let busy = busy
+        .args(["-c", "while :; do :; done"])
+        .uid(NOBODY)
+        .gid(NOBODY)
+        .spawn();
+    let Ok(mut busy) = busy else {
+        println!("skipped: {test}: only the superuser can start processes of others");
+        return;
+    };
+    let pid = busy.id().to_string();
+    let mut command = crate::support::trimtab();
+    command.args([
+        "flame",
+        "--pid",
+        &pid,
+        "--seconds",
+        "1",
+        "--hz",
+        "499",
+        "--format",
+        "folded",
+    ]);
+    let output = command.uid(NOBODY).gid(NOBODY).output();
+    busy.kill().unwrap();
+    busy.wait().unwrap();
+    let Ok(output) = output else {
+        println!("skipped: {test}: that user cannot run programs from here");
+        return;
+    };
+    let (folded, said) = (
+        String::from_utf8(output.stdout).unwrap(),
+        String::from_utf8(output.stderr).unwrap(),
+    );
+    assert!(output.status.success(), "{said}");
+    if said.contains("thread states") {
+        println!("skipped: {test}: perf_event_open is denied here: {said}");
+        return;
+    }
+    assert!(folded.starts_with("sh;"), "{folded}");
+    let kernel_hidden =
+        said.contains("perf, user frames") && said.contains("not seen: the kernel's frames");
+    assert!(kernel_hidden || said.contains("kernel frames at"), "{said}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_change_has_its_graph_of_before_and_after() {
     let service = Service::start(BRISK);

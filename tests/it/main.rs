@@ -5,10 +5,12 @@
     reason = "a test that finds nothing where something must be should stop there"
 )]
 
+mod asking;
 mod commands;
 mod conform;
 mod faults;
 mod flame;
+mod hands;
 mod lifecycle;
 mod others;
 mod pages;

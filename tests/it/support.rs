@@ -212,33 +212,54 @@ impl Sidecar {
 
     /// The same with more in its configuration.
     pub(crate) async fn start_with(service: &Service, name: &str, extra: &str) -> Self {
-        let ledger = service.directory.path().join(name);
-        Self::start_from(service, name, &ledger, extra).await
+        Self::start_as(service, name, |text| text + extra).await
     }
 
     pub(crate) async fn start_with_ledger(service: &Service, name: &str, ledger: &Path) -> Self {
-        Self::start_from(service, name, ledger, "").await
+        let (config, log) = Self::configure(service, name, ledger, |text| text);
+        Self::spawn(trimtab().args(["run", "--config"]).arg(&config), log).await
     }
 
-    async fn start_from(service: &Service, name: &str, ledger: &Path, extra: &str) -> Self {
+    /// Starts it with another configuration, made from the usual one.
+    pub(crate) async fn start_as(
+        service: &Service,
+        name: &str,
+        change: impl FnOnce(String) -> String,
+    ) -> Self {
+        let ledger = service.directory.path().join(name);
+        let (config, log) = Self::configure(service, name, &ledger, change);
+        Self::spawn(trimtab().args(["run", "--config"]).arg(&config), log).await
+    }
+
+    /// Writes its configuration: the file's path, and that of the log to be.
+    pub(crate) fn configure(
+        service: &Service,
+        name: &str,
+        ledger: &Path,
+        change: impl FnOnce(String) -> String,
+    ) -> (PathBuf, PathBuf) {
         let directory = service.directory.path();
         let config = directory.join(format!("{name}.toml"));
         let text = format!(
             "mode = \"act\"\ninterval = \"250ms\"\n\n[[hosts]]\nid = \"shop\"\nsocket = {:?}\n\n[serve]\naddress = \
-             \"127.0.0.1:0\"\n\n[ledger]\ndirectory = {:?}\n\n[lease]\nttl = \"2s\"\n\n[log]\nformat = \"json\"\n\n{extra}",
+             \"127.0.0.1:0\"\n\n[ledger]\ndirectory = {:?}\n\n[lease]\nttl = \"2s\"\n\n[log]\nformat = \"json\"\n\n",
             service.control_socket(),
             ledger
         );
-        std::fs::write(&config, text).unwrap();
-        let log = directory.join(format!("{name}.log"));
-        let child = trimtab()
-            .args(["run", "--config"])
-            .arg(&config)
+        std::fs::write(&config, change(text)).unwrap();
+        (config, directory.join(format!("{name}.log")))
+    }
+
+    pub(crate) async fn spawn(command: &mut Command, log: PathBuf) -> Self {
+        let child = command
             .stderr(std::fs::File::create(&log).unwrap())
-            .stdin(Stdio::null())
             .spawn()
             .unwrap();
-        let address = until("the sidecar's address", || async { address_in(&log) }).await;
+        let serving = "\"serving\"";
+        let address = until("the sidecar's address", || async {
+            address_in(&log, serving)
+        })
+        .await;
         Self {
             child,
             address,
@@ -305,6 +326,11 @@ impl Sidecar {
         panic!("the sidecar did not end: {}", self.log());
     }
 
+    /// The file of its log.
+    pub(crate) fn log_file(&self) -> &Path {
+        &self.log
+    }
+
     pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap()
     }
@@ -321,7 +347,7 @@ impl Drop for Sidecar {
 /// The sidecar's command, with none of this environment's own settings.
 pub(crate) fn trimtab() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_trimtab"));
-    command.env_clear();
+    command.env_clear().stdin(Stdio::null());
     command
 }
 
@@ -349,9 +375,10 @@ pub(crate) fn run(command: &mut Command) -> (i32, String, String) {
     (child.wait().unwrap().code().unwrap(), out, err)
 }
 
-fn address_in(log: &Path) -> Option<String> {
+/// The address in the line of a log that has this word.
+pub(crate) fn address_in(log: &Path, word: &str) -> Option<String> {
     let text = std::fs::read_to_string(log).ok()?;
-    let line = text.lines().find(|line| line.contains("\"serving\""))?;
+    let line = text.lines().find(|line| line.contains(word))?;
     let after = &line[line.find("127.0.0.1:")?..];
     Some(after.chars().take_while(|letter| *letter != '"').collect())
 }

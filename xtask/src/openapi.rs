@@ -3,6 +3,7 @@
 //! The calls are written down here, for a host or a sidecar in another language has no routes of ours to read them from.
 
 mod call;
+mod commands;
 mod control;
 mod graphs;
 mod sidecar;

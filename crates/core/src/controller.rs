@@ -4,6 +4,7 @@
 //! orders that follow. It reads no clock, and of what became of its orders it learns only from the next observation.
 
 mod aftermath;
+mod choice;
 mod judging;
 mod lease;
 mod others;
@@ -21,10 +22,14 @@ use crate::window::PoolDelta;
 use std::collections::BTreeMap;
 use trimtab_protocol::decision::{Absence, Action, Evidence, Level, Mode, Reason, Regime};
 use trimtab_protocol::name::{Epoch, Generation, InstanceId, KnobName, PoolName};
-use trimtab_protocol::state::{HostState, PoolKind, PoolState, feature};
+use trimtab_protocol::problem::Problem;
+use trimtab_protocol::state::{HostState, PoolState, feature};
 use trimtab_protocol::view::DecisionRecord;
 
+pub use choice::{ProfileSwitch, ProfileWish};
 use others::Others;
+
+use choice::{Choices, Sight};
 use round::{PoolReading, Round};
 use tuner::{Choice, PoolTick, Tuner};
 
@@ -47,6 +52,9 @@ pub struct Controller {
     lease: Option<Epoch>,
     generation: Generation,
     warm_ticks: u32,
+    /// Whether an operator froze this sidecar, apart from what the host says.
+    frozen: bool,
+    choices: Choices,
     /// What act heard while the host could not be read; it is looked at together with the next state.
     unheard: Vec<Receipt>,
 }
@@ -64,6 +72,8 @@ impl Controller {
             lease: None,
             generation: Generation::default(),
             warm_ticks: 0,
+            frozen: false,
+            choices: Choices::default(),
             unheard: Vec::new(),
         }
     }
@@ -72,6 +82,26 @@ impl Controller {
     #[must_use]
     pub fn settings(&self) -> &Settings {
         &self.settings
+    }
+
+    /// An operator freezes this sidecar, or lifts that. While it is frozen an open trial is undone and none is begun, whatever
+    /// the host says of itself.
+    pub fn set_frozen(&mut self, frozen: bool) {
+        self.frozen = frozen;
+    }
+
+    /// Takes an operator's wish that a pool follow another profile, or with `dry_run` only says what it would change.
+    ///
+    /// # Errors
+    /// `unknown` when there is no such pool or no such profile.
+    pub fn wish_profile(
+        &mut self,
+        wish: &ProfileWish,
+        now: Moment,
+        dry_run: bool,
+    ) -> Result<ProfileSwitch, Box<Problem>> {
+        let state = self.last.as_ref().and_then(|last| last.state.fresh());
+        self.choices.wish(&self.settings, state, wish, now, dry_run)
     }
 
     /// Decides on one observation.
@@ -141,6 +171,14 @@ impl Controller {
         self.notice_gap(&observation);
         let signals = HostSignals::read(self.last.as_ref(), &observation);
         let deltas = self.deltas(&state);
+        let sight = Sight {
+            now: observation.at,
+            before: self.last.as_ref().and_then(|last| last.state.fresh()),
+            state: &state,
+            signals: &signals,
+            deltas: &deltas,
+        };
+        self.choices.observe(&self.settings, &sight);
         let comparable = self.last.is_some();
         if comparable {
             self.warm_ticks = self.warm_ticks.saturating_add(1);
@@ -230,7 +268,7 @@ impl Controller {
         if acts && (state.control_disabled || !offered) {
             return Some(Reason::NotOffered);
         }
-        if state.frozen {
+        if state.frozen || self.frozen {
             return Some(Reason::Frozen);
         }
         if self.settings.mode == Mode::Act
@@ -320,23 +358,9 @@ impl Controller {
         }
     }
 
-    /// The profile that a pool follows: the one the configuration assigns, else its kind's, else the default.
+    /// The profile that a pool follows.
     fn profile_of(&self, name: &PoolName, pool: &PoolState) -> Option<&Profile> {
-        let by_kind = match pool.kind {
-            PoolKind::Web => "web",
-            PoolKind::Api => "api",
-            PoolKind::Background => "background",
-            PoolKind::Other => "default",
-        };
-        let profiles = &self.settings.profiles;
-        let assigned = self
-            .settings
-            .assigned
-            .get(name)
-            .and_then(|profile| profiles.get(profile));
-        assigned
-            .or_else(|| profiles.get(by_kind))
-            .or_else(|| profiles.get("default"))
+        self.choices.of(&self.settings, name, pool)
     }
 
     /// Whether a state that was read cannot be used after all: the host's clock stood still or went back. One that stays so
@@ -356,6 +380,7 @@ impl Controller {
         if self.instance.as_ref() != Some(&state.instance) {
             self.instance = Some(state.instance.clone());
             self.tuners.clear();
+            self.choices.forget();
             self.unheard.clear();
             self.others = Others::default();
             self.last = None;

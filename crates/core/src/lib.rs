@@ -12,6 +12,7 @@ pub mod controller;
 pub mod decision;
 pub mod expression;
 pub mod guard;
+pub mod kind;
 pub mod model;
 pub mod moment;
 mod number;

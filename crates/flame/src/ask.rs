@@ -6,6 +6,7 @@ use crate::draw::View;
 use crate::format::Format;
 use crate::kind::Kind;
 use crate::ladder::Step;
+use crate::push::Parcel;
 use crate::quality::Quality;
 use serde::{Deserialize, Serialize};
 
@@ -90,6 +91,15 @@ pub enum Ask {
         before: Stretch,
         /// The later.
         after: Stretch,
+    },
+    /// Remembered time is to be sent to a server.
+    Push {
+        /// Of what.
+        shot: Shot,
+        /// Which time.
+        stretch: Stretch,
+        /// Where to, and under which name.
+        parcel: Parcel,
     },
     /// How busy each fiftieth part of the remembered seconds was.
     Heat {

@@ -8,7 +8,7 @@ mod memory;
 mod studio;
 
 use self::memory::Memory;
-use self::studio::{Difference, Job, Studio};
+use self::studio::{Difference, Job, Push, Studio};
 use crate::ask::{Answer, Ask, Because, HZ_MAX, Outcome, Request, Shot, WINDOW_MS_MAX};
 use crate::cage;
 use crate::kind::Kind;
@@ -144,6 +144,22 @@ impl Desk {
                     _ => self.nothing_remembered(id),
                 }
             }
+            Ask::Push {
+                shot,
+                stretch,
+                parcel,
+            } => match self.memory.stretch(shot.pid, stretch) {
+                Some(profile) => {
+                    let taken = Taken::Stacks(profile);
+                    self.hand_over(Job::Push(Box::new(Push {
+                        id,
+                        shot,
+                        taken,
+                        parcel,
+                    })));
+                }
+                None => self.nothing_remembered(id),
+            },
             Ask::Heat { stretch } => {
                 let (columns, hz) = self.memory.heat(stretch);
                 self.shared.say(id, Outcome::Heat { columns, hz });

@@ -21,8 +21,11 @@ pub mod ladder;
 mod module;
 mod names;
 mod past;
+pub mod push;
 mod quality;
 mod record;
+#[cfg(all(test, target_arch = "x86_64"))]
+mod recorded;
 mod scrape;
 mod session;
 mod space;

@@ -69,7 +69,8 @@ fn split(address: &str) -> io::Result<(SocketAddr, &str)> {
     Ok((host, path))
 }
 
-fn invalid(text: &str) -> io::Error {
+/// What is wrong with an address or an answer.
+pub(crate) fn invalid(text: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, text.to_owned())
 }
 

@@ -225,8 +225,10 @@ pub(crate) fn threads(pid: u32) -> Vec<u32> {
     numbers(&format!("/proc/{pid}/task"))
 }
 
-/// The processes that a process has begun, and theirs, itself first.
+/// The processes that a process has begun, and theirs, itself first; but not this one and the one that began it, where a
+/// sidecar was begun by its host: they look and are not looked at.
 pub(crate) fn family(pid: u32) -> Vec<u32> {
+    let lookers = [std::process::id(), std::os::unix::process::parent_id()];
     let mut family = vec![pid];
     let mut at = 0;
     while let Some(member) = family.get(at).copied() {
@@ -240,7 +242,7 @@ pub(crate) fn family(pid: u32) -> Vec<u32> {
                     .filter_map(|word| word.parse().ok())
                     .collect::<Vec<_>>()
             })
-            .filter(|child| !family.contains(child))
+            .filter(|child| !family.contains(child) && !lookers.contains(child))
             .collect();
         family.extend(children);
         at += 1;

@@ -25,26 +25,33 @@ pub(crate) fn by_task(tree: &Tree) -> Tree {
 
 /// The task's type and the calls inside it.
 fn split<'c>(calls: &'c [&'c str]) -> (&'c str, &'c [&'c str]) {
-    let Some(poll) = calls.iter().position(|call| is_poll(call)) else {
+    let Some(poll) = calls.iter().rposition(|call| is_poll(call)) else {
         return (NO_TASK, calls);
     };
     let after = calls.get(poll..).unwrap_or_default();
     let inside = after.iter().position(|call| !is_wrapping(call));
     match inside.and_then(|at| after.get(at..)) {
+        Some([worker, ..]) if worker.contains("tokio::runtime::scheduler") => (NO_TASK, calls),
         Some([task, rest @ ..]) => (task, rest),
         Some([]) | None => (generic(after).unwrap_or(UNNAMED), &[]),
     }
 }
 
-/// Tokio's functions that poll one task.
+/// Tokio's functions that poll one task. The innermost counts: a worker is itself run as a task that blocks.
 fn is_poll(call: &str) -> bool {
-    call.contains("tokio::runtime::task") && call.contains("poll")
+    const PLACES: [&str; 3] = [
+        "tokio::runtime::task::raw",
+        "tokio::runtime::task::harness",
+        "tokio::runtime::task::core",
+    ];
+    call.contains("poll") && PLACES.iter().any(|place| call.contains(place))
 }
 
 /// What stands between tokio's poll and the task's own future.
 fn is_wrapping(call: &str) -> bool {
-    const WRAPPINGS: [&str; 8] = [
+    const WRAPPINGS: [&str; 9] = [
         "tokio::runtime::task",
+        "tokio::runtime::blocking",
         "tokio::runtime::coop",
         "tokio::task::coop",
         "tokio::loom",
@@ -76,12 +83,16 @@ mod tests {
         let text = "tokio-rt-worker;std::thread;tokio::runtime::task::raw::poll;shop::order::{{closure}};shop::price 7\n\
                     tokio-rt-worker;std::thread;tokio::runtime::task::harness::Harness<T,S>::poll;std::panicking::try;tokio::runtime::task::core::Core<T,S>::poll;shop::mail::{{closure}} 2\n\
                     tokio-rt-worker;std::thread;tokio::runtime::scheduler::park 1\n\
+                    rt;tokio::runtime::task::core::Core<T,S>::poll;<tokio::runtime::blocking::task::BlockingTask<T> as Future>::poll;tokio::runtime::scheduler::multi_thread::worker::run;park 3\n\
+                    rt;tokio::runtime::task::core::Core<T,S>::poll;tokio::runtime::scheduler::multi_thread::worker::run;tokio::runtime::task::raw::poll;shop::order::{{closure}};tokio::runtime::task::join::JoinHandle::poll 5\n\
                     main;tokio::runtime::task::raw::poll::<shop::watch::{closure#0}, S> 4";
         let tree = by_task(&Tree::of_folded(text).expect("it is folded"));
         let expected = [
+            "[no task];rt;tokio::runtime::task::core::Core<T,S>::poll;<tokio::runtime::blocking::task::BlockingTask<T> as Future>::poll;tokio::runtime::scheduler::multi_thread::worker::run;park 3",
             "[no task];tokio-rt-worker;std::thread;tokio::runtime::scheduler::park 1",
             "shop::mail::{{closure}} 2",
             "shop::order::{{closure}};shop::price 7",
+            "shop::order::{{closure}};tokio::runtime::task::join::JoinHandle::poll 5",
             "shop::watch::{closure#0} 4",
         ];
         assert_eq!(tree.folded(false), expected);

@@ -101,6 +101,11 @@ impl Tree {
         Ok(tree)
     }
 
+    /// Counts a stack, given outermost first.
+    pub fn count<'n>(&mut self, calls: impl IntoIterator<Item = &'n str>, count: u64) {
+        self.add(calls, Side::First, count);
+    }
+
     /// Adds to a stack, given outermost first.
     pub(crate) fn add<'n>(
         &mut self,

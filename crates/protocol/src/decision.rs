@@ -3,9 +3,13 @@
 //! Reasons are enums with numbers. The sentence that a person reads is made from them when they are recorded, so that a
 //! program can count reasons and a test can compare them.
 
+mod basis;
+mod citation;
 mod evidence;
 mod verdict;
 
+pub use basis::ProfileBasis;
+pub use citation::Citation;
 pub use evidence::{Evidence, Expectation, WindowFigures};
 pub use verdict::Verdict;
 
@@ -15,7 +19,6 @@ use crate::name::{Generation, KnobName};
 use crate::problem::ProblemKind;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::fmt;
 
 /// How far the sidecar may go.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -126,34 +129,6 @@ pub enum Absence {
     Impossible,
 }
 
-/// The line of a profile or of the configuration that set a bound.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-pub struct Citation {
-    /// The key, such as `workers.max`.
-    pub key: String,
-    /// The file, as it was named; empty for a built-in default.
-    pub file: String,
-    /// The line, counted from 1.
-    pub line: u32,
-    /// The column, counted from 1.
-    pub column: u32,
-}
-
-impl fmt::Display for Citation {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.file.is_empty() {
-            write!(out, "{} (built in)", self.key)
-        } else {
-            write!(
-                out,
-                "{} ({}:{}:{})",
-                self.key, self.file, self.line, self.column
-            )
-        }
-    }
-}
-
 /// Why a decision is what it is.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -204,6 +179,15 @@ pub enum Reason {
     Yielding {
         /// For how many seconds still.
         seconds: f64,
+    },
+    /// The pool follows another profile from now on.
+    ProfileChosen {
+        /// Which.
+        profile: String,
+        /// The one before.
+        before: String,
+        /// Why.
+        because: ProfileBasis,
     },
     // Nothing to do.
     /// Little to do.

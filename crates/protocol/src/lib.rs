@@ -3,7 +3,7 @@
 //!
 //! Every type here is data: it has a JSON shape, a meaning and a unit, and no behaviour beyond that. The control API between
 //! a host and its sidecar is in [`state`], [`lease`], [`change`], [`operator`] and [`problem`]; what the sidecar itself
-//! serves and writes to its ledger is in [`decision`] and [`view`].
+//! serves and writes to its ledger is in [`decision`] and [`view`], and what it may be told in [`command`].
 //!
 //! Requests refuse unknown fields, so that a misspelt knob is an error and not a silent nothing. Answers and the state ignore
 //! them, so that a newer host still talks to an older sidecar. Durations are whole milliseconds and ratios are basis points,
@@ -12,6 +12,7 @@
 //! This crate depends on serde only.
 
 pub mod change;
+pub mod command;
 pub mod decision;
 pub mod figure;
 pub mod histogram;

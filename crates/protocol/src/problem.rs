@@ -58,6 +58,9 @@ pub enum ProblemKind {
     /// The knob itself failed to apply the value.
     #[serde(rename = "urn:trimtab:problem:knob-failed")]
     KnobFailed,
+    /// The host that the sidecar was to ask gave no answer, so what became of it is not known.
+    #[serde(rename = "urn:trimtab:problem:silent")]
+    Silent,
     /// A bug in the host's kit; the service itself goes on.
     #[serde(rename = "urn:trimtab:problem:internal")]
     Internal,
@@ -82,6 +85,7 @@ impl ProblemKind {
             Self::Internal => 500,
             Self::KnobFailed => 502,
             Self::Disabled => 503,
+            Self::Silent => 504,
         }
     }
 
@@ -105,6 +109,7 @@ impl ProblemKind {
             Self::Internal => "the host's kit failed",
             Self::KnobFailed => "the knob could not be set",
             Self::Disabled => "control is switched off",
+            Self::Silent => "the host gave no answer",
         }
     }
 }

@@ -1,8 +1,10 @@
 //! What the sidecar itself serves and writes: its status, its samples, its ledger.
 
 use crate::change::Phase;
+use crate::command::CommandRecord;
 use crate::decision::{
-    Absence, Action, ChangeSummary, Citation, Evidence, Expectation, Level, Mode, Reason, Regime,
+    Absence, Action, ChangeSummary, Citation, Evidence, Expectation, Level, Mode, ProfileBasis,
+    Reason, Regime,
 };
 use crate::knob::KnobValue;
 use crate::name::{Epoch, Generation, HostId, InstanceId, KnobName, PoolName};
@@ -93,6 +95,8 @@ pub enum EntryBody {
     Intent(IntentRecord),
     /// What came of an intent.
     Outcome(OutcomeRecord),
+    /// What an operator told the sidecar.
+    Command(CommandRecord),
 }
 
 /// A decision about one pool.
@@ -203,6 +207,9 @@ pub struct HostStatus {
 pub struct PoolStatus {
     /// The profile in force.
     pub profile: String,
+    /// Why it is that one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub profile_basis: Option<ProfileBasis>,
     /// Where it stands.
     pub phase: Phase,
     /// The last change.

@@ -20,6 +20,7 @@ use trimtab_protocol::name::PoolName;
 use trimtab_protocol::operator::{FreezeRequest, PinRequest, ResetRequest};
 use trimtab_protocol::problem::Problem;
 use trimtab_protocol::state::{HostState, PoolKind};
+use trimtab_protocol::view::EntryBody;
 
 fn file(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
@@ -96,6 +97,12 @@ fn every_line_of_the_ledger_has_its_golden_shape() {
     check("entry_intent", &ledger::entry_intent());
     check("entry_outcome", &ledger::entry_outcome());
     check("entry_outcome_refused", &ledger::entry_outcome_refused());
+    for entry in ledger::entries_command() {
+        let EntryBody::Command(record) = &entry.body else {
+            panic!("it is about a command");
+        };
+        check(&format!("entry_command_{}", record.asked.word()), &entry);
+    }
     check("reasons", &ledger::reasons());
     check("verdicts", &ledger::verdicts());
 }
@@ -108,6 +115,7 @@ fn every_answer_of_the_sidecar_has_its_golden_shape() {
     check("samples", &ledger::samples());
     check("decisions", &ledger::decisions());
     check("readiness", &ledger::readiness());
+    check("command_receipt", &ledger::command_receipt());
 }
 
 #[test]

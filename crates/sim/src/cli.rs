@@ -19,6 +19,16 @@ use std::io::{BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+/// Who is compared beside the rivals.
+const FIRST: [&str; 6] = [
+    "trimtab",
+    "operator",
+    "fixed-8",
+    "fixed-64",
+    "fixed-200",
+    "clairvoyant",
+];
+
 /// A simulator of hosts, in which the controller of Trimtab meets its rivals.
 #[derive(Debug, Parser)]
 #[command(name = "trimtab-sim", version)]
@@ -37,10 +47,35 @@ enum Command {
     Sweep(SweepArgs),
     /// The distribution over hosts drawn at random, and the worst ten.
     Random(random::RandomArgs),
+    /// Draw sizes, load, goodput and p99 over time as an SVG, with decisions marked.
+    Plot(PlotArgs),
     /// Run the product's controller once and record all that it read and decided.
     Record(RecordArgs),
     /// Make the decisions of a recording again and compare them, bit for bit.
     Replay(ReplayArgs),
+}
+
+#[derive(Debug, Args)]
+struct PlotArgs {
+    /// The scenario file.
+    scenario: PathBuf,
+    /// Who is at the knobs.
+    #[arg(long, default_value = "trimtab")]
+    controller: String,
+    /// The seed.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// The rules: beside the host, or inside it.
+    #[arg(long, value_enum, default_value_t = LeagueName::Sidecar)]
+    league: LeagueName,
+    /// Where the run starts.
+    #[arg(long, value_enum, default_value_t = StartName::File)]
+    start: StartName,
+    /// Where the picture goes.
+    #[arg(short, long)]
+    output: PathBuf,
+    #[command(flatten)]
+    cache: CacheArgs,
 }
 
 #[derive(Debug, Args)]
@@ -183,6 +218,7 @@ fn run(cli: Cli, out: &mut dyn Write) -> Done {
         Command::Compare(args) => compare(&args, out),
         Command::Sweep(args) => sweep_one(&args, out),
         Command::Random(args) => random::random(&args, out).map(|()| ExitCode::SUCCESS),
+        Command::Plot(args) => plot(&args),
         Command::Record(args) => record(&args),
         Command::Replay(args) => replay(&args, out),
     }
@@ -253,6 +289,25 @@ fn trace(contest: &Contest, file: &Path) -> Result<(), Box<dyn Error>> {
     Ok(out.flush()?)
 }
 
+fn plot(args: &PlotArgs) -> Done {
+    let scenario = Scenario::read(&args.scenario)?;
+    let player = Player::parse(&args.controller)?;
+    let best = args.cache.open().best(&scenario);
+    let started = match args.start.start() {
+        Start::File => scenario.clone(),
+        Start::Operator => scenario.started_at(&scenario.operator()),
+    };
+    let jobs = Trace::draw(&started, args.seed);
+    let run = Run {
+        scenario: &started,
+        trace: &jobs,
+        seed: args.seed,
+        league: args.league.league(),
+    };
+    std::fs::write(&args.output, crate::plot::svg(&run, &player, &best)?)?;
+    Ok(ExitCode::SUCCESS)
+}
+
 fn record(args: &RecordArgs) -> Done {
     let scenario = Scenario::read(&args.scenario)?;
     let jobs = Trace::draw(&scenario, args.seed);
@@ -284,14 +339,8 @@ fn replay(args: &ReplayArgs, out: &mut dyn Write) -> Done {
 
 fn compare(args: &CompareArgs, out: &mut dyn Write) -> Done {
     let names: Vec<&str> = if args.controllers.is_empty() {
-        vec![
-            "trimtab",
-            "operator",
-            "fixed-8",
-            "fixed-64",
-            "fixed-200",
-            "clairvoyant",
-        ]
+        let rivals = crate::rivals::NAMES.iter().map(|(name, _)| *name);
+        FIRST.iter().copied().chain(rivals).collect()
     } else {
         args.controllers.iter().map(String::as_str).collect()
     };

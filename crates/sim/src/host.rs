@@ -29,6 +29,13 @@ const WORKERS_MAX: u64 = 4_096;
 const QUEUE_LIMIT_MAX: u64 = 1_000_000;
 const TIMEOUT_MS_MAX: u64 = 3_600_000;
 
+/// Why something is not done.
+pub type Refusal = Box<Problem>;
+
+fn refusal(kind: ProblemKind, detail: impl Into<String>) -> Refusal {
+    Box::new(Problem::new(kind, detail))
+}
+
 /// One pool's knobs and what may be done with them.
 #[derive(Clone, Debug)]
 pub(crate) struct Board {
@@ -145,7 +152,7 @@ impl Host {
     ///
     /// # Errors
     /// `stale` when it is not the one in force.
-    pub fn renew_lease(&mut self, epoch: Epoch, now: f64) -> Result<LeaseGrant, Problem> {
+    pub fn renew_lease(&mut self, epoch: Epoch, now: f64) -> Result<LeaseGrant, Refusal> {
         self.check_epoch(epoch)?;
         Ok(self.grant(now))
     }
@@ -170,12 +177,12 @@ impl Host {
         self.boards.iter_mut().for_each(Board::undo);
     }
 
-    fn check_epoch(&self, epoch: Epoch) -> Result<(), Problem> {
+    fn check_epoch(&self, epoch: Epoch) -> Result<(), Refusal> {
         if self.lease_ends.is_some() && epoch == self.epoch {
             return Ok(());
         }
         let detail = format!("the lease in force is not {epoch}");
-        Err(Problem::new(ProblemKind::Stale, detail))
+        Err(refusal(ProblemKind::Stale, detail))
     }
 
     /// Does what is due by now: the lease and trials end.

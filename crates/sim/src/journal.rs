@@ -50,14 +50,22 @@ pub fn trace(run: &Run<'_>, player: &Player, best: &Best) -> Vec<Value> {
     lines
 }
 
-/// The records of a decision by pool; the one without a pool stands under the empty name.
+/// The records of a decision by pool: a list where a pool has several. The one without a pool stands under the empty name.
 fn described(decision: &Decision) -> Value {
-    let records = decision.records.iter().map(|(pool, record)| {
+    let mut all = serde_json::Map::new();
+    for (pool, record) in &decision.records {
         let name = pool.as_ref().map_or("", |pool| pool.as_str()).to_owned();
         // A record holds numbers and words only, so it can always be written.
-        (name, serde_json::to_value(record).unwrap_or(Value::Null))
-    });
-    Value::Object(records.collect())
+        let record = serde_json::to_value(record).unwrap_or(Value::Null);
+        match all.get_mut(&name) {
+            None => {
+                all.insert(name, record);
+            }
+            Some(Value::Array(records)) => records.push(record),
+            Some(one) => *one = Value::Array(vec![one.take(), record]),
+        }
+    }
+    Value::Object(all)
 }
 
 /// The first line of a recording.

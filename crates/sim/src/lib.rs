@@ -7,6 +7,7 @@
 pub mod cli;
 pub mod compare;
 pub mod dice;
+pub mod exec;
 pub mod host;
 pub mod journal;
 pub mod number;
@@ -15,7 +16,9 @@ pub mod parallel;
 pub mod plant;
 pub mod plants;
 pub mod player;
+pub mod plot;
 pub mod pool;
+pub mod rivals;
 pub mod run;
 pub mod scenario;
 pub mod score;

@@ -2,7 +2,6 @@
 
 use crate::dice::Dice;
 use crate::scenario::Scenario;
-use std::fmt::Write as _;
 
 /// The stream of the dice from which hosts are drawn.
 const STREAM: u64 = 77;
@@ -109,21 +108,17 @@ fn limits(dice: &mut Dice, family: &str) -> String {
     let share = dice.between(0.3, 1.0);
     let usl = format!("alpha = {alpha:.6}\nbeta = {beta:.8}\n");
     let light = dice.log_between(0.01, 0.3).min(6.0 / best);
-    let mut text = String::new();
-    let wrote = match (family, dice.below(3)) {
-        ("usl", _) => write!(text, "{usl}cpu_share = {light:.4}\n"),
-        ("wall", _) => write!(text, "capacity = {wall}\ncpu_share = 0.02\n"),
-        ("cpu", _) => write!(text, "cores = {cores}\ncpu_share = {share:.3}\n"),
-        (_, 0) => write!(text, "{usl}capacity = {wall}\ncpu_share = 0.02\n"),
-        (_, 1) => write!(text, "{usl}cores = {cores}\ncpu_share = {share:.3}\n"),
-        (_, _) => write!(
-            text,
-            "capacity = {wall}\ncores = {cores}\ncpu_share = {:.3}\n",
-            0.02 + 0.3 * share
-        ),
-    };
-    // Writing to a text cannot fail.
-    wrote.map_or_else(|_| String::new(), |()| text)
+    match (family, dice.below(3)) {
+        ("usl", _) => format!("{usl}cpu_share = {light:.4}\n"),
+        ("wall", _) => format!("capacity = {wall}\ncpu_share = 0.02\n"),
+        ("cpu", _) => format!("cores = {cores}\ncpu_share = {share:.3}\n"),
+        (_, 0) => format!("{usl}capacity = {wall}\ncpu_share = 0.02\n"),
+        (_, 1) => format!("{usl}cores = {cores}\ncpu_share = {share:.3}\n"),
+        (_, _) => {
+            let share = 0.02 + 0.3 * share;
+            format!("capacity = {wall}\ncores = {cores}\ncpu_share = {share:.3}\n")
+        }
+    }
 }
 
 fn load(dice: &mut Dice) -> String {

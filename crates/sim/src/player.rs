@@ -1,6 +1,8 @@
 //! Who can be at the knobs, by name.
 
+use crate::exec::Program;
 use crate::oracle::{Best, Static, with_static};
+use crate::rivals;
 use crate::run::{Driver, Onlooker, Outcome, Run};
 use crate::scenario::Scenario;
 use crate::score::Reference;
@@ -20,21 +22,31 @@ pub enum Player {
     Best,
     /// The best schedule of sizes, known beforehand.
     Clairvoyant,
+    /// One of the rivals.
+    Rival(&'static str),
+    /// Another program, spoken to in lines of JSON.
+    Program(String),
 }
 
 /// A name that is nobody's.
 #[derive(Debug, thiserror::Error)]
-#[error("`{0}` is no controller; known are {names}", names = NAMES.join(", "))]
+#[error("`{0}` is no controller; known are {known}", known = names().join(", "))]
 pub struct UnknownPlayer(String);
 
-/// The names that are known, apart from `fixed-N`.
-pub const NAMES: &[&str] = &[
-    "trimtab",
-    "operator",
-    "best-static",
-    "clairvoyant",
-    "fixed-N",
-];
+/// The names that are known, with what each is.
+#[must_use]
+pub fn names() -> Vec<&'static str> {
+    let own = [
+        "trimtab",
+        "operator",
+        "best-static",
+        "clairvoyant",
+        "fixed-N",
+        "exec:COMMAND",
+    ];
+    let rivals = rivals::NAMES.iter().map(|(name, _)| *name);
+    own.into_iter().chain(rivals).collect()
+}
 
 impl Player {
     /// The controller of a name.
@@ -45,6 +57,12 @@ impl Player {
         if let Some(size) = name.strip_prefix("fixed-") {
             let size = size.parse().map_err(|_| UnknownPlayer(name.to_owned()))?;
             return Ok(Self::Fixed(size));
+        }
+        if let Some(command) = name.strip_prefix("exec:") {
+            return Ok(Self::Program(command.to_owned()));
+        }
+        if let Some((rival, _)) = rivals::NAMES.iter().find(|(known, _)| *known == name) {
+            return Ok(Self::Rival(rival));
         }
         match name {
             "trimtab" => Ok(Self::Trimtab),
@@ -64,6 +82,8 @@ impl Player {
             Self::Operator => "operator".to_owned(),
             Self::Best => "best-static".to_owned(),
             Self::Clairvoyant => "clairvoyant".to_owned(),
+            Self::Rival(name) => (*name).to_owned(),
+            Self::Program(command) => format!("exec:{command}"),
         }
     }
 
@@ -97,6 +117,14 @@ impl Player {
             Self::Trimtab => {
                 let controller = Box::new(sidecar::controller(scenario));
                 played(scenario, Driver::Controller(controller))
+            }
+            Self::Rival(name) => match rivals::rival(name, scenario, run.league) {
+                Some(rival) => played(scenario, Driver::Rival(rival)),
+                None => played(scenario, Driver::Nobody),
+            },
+            Self::Program(command) => {
+                let program = Program::start(command, scenario, run.league);
+                played(scenario, Driver::Rival(Box::new(program)))
             }
             Self::Fixed(size) => {
                 let pools = scenario.pools.iter();

@@ -11,7 +11,9 @@ use trimtab_core::controller::Controller;
 use trimtab_core::decision::{Decision, LeaseWish, Orders, Step};
 use trimtab_core::observation::{Answer, Observation, Receipt};
 use trimtab_protocol::decision::Absence;
+use trimtab_protocol::name::PoolName;
 use trimtab_protocol::problem::{Problem, ProblemKind};
+use trimtab_protocol::view::DecisionRecord;
 
 /// Values that somebody wants at one pool; what is absent stays.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -28,7 +30,7 @@ pub struct Wish {
 
 /// Somebody who wants values, by rules of their own. The simulator bounds the workers to the scenario's.
 pub trait Rival {
-    /// Wants values at a tick, in the sidecar league.
+    /// Wants values at a tick.
     fn tick(&mut self, observation: &Observation) -> Vec<Wish>;
 
     /// Wants values when a job of a pool ended, in the in-process league.
@@ -163,7 +165,10 @@ impl Stage<'_> {
                 Driver::Nobody => {}
                 Driver::Schedule(schedule) => {
                     let due = schedule.iter().rev().find(|(at, _)| *at <= tick);
-                    if let Some((_, sizes)) = due {
+                    // What someone holds by hand it knows too, and does not fight.
+                    if let Some((_, sizes)) = due
+                        && !self.world.is_overridden()
+                    {
                         self.set_sizes(sizes);
                     }
                 }
@@ -177,10 +182,12 @@ impl Stage<'_> {
                 }
                 Driver::Rival(rival) => {
                     let observation = self.world.observe(self.league, Vec::new());
+                    let wishes = rival.tick(&observation);
                     if self.league == League::Sidecar {
-                        let wishes = rival.tick(&observation);
                         let at = tick + self.world.delay();
                         self.wishes.push_back((at, wishes));
+                    } else {
+                        self.grant(&wishes);
                     }
                     onlooker(&observation, None, &second);
                 }
@@ -284,7 +291,7 @@ impl Stage<'_> {
             },
             LeaseWish::Renew(epoch) => match self.world.host.renew_lease(epoch, now) {
                 Ok(value) => Answer::Done { value },
-                Err(problem) => Answer::Refused { problem },
+                Err(problem) => Answer::Refused { problem: *problem },
             },
         };
         self.world.follow();
@@ -389,11 +396,13 @@ impl Stage<'_> {
 
     fn note_decision(&mut self, decision: &Decision) {
         for step in &decision.orders.steps {
-            let record = decision
+            let about = |(pool, record): &&(Option<PoolName>, DecisionRecord)| {
+                pool.as_ref() == Some(step.pool()) && record.action == step.action()
+            };
+            let explained = decision
                 .records
                 .iter()
-                .find(|(pool, _)| pool.as_ref() == Some(step.pool()));
-            let explained = record
+                .find(about)
                 .is_some_and(|(_, record)| record.change.is_some() && record.expectation.is_some());
             self.outcome.unexplained += u64::from(!explained);
         }

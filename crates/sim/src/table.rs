@@ -3,7 +3,6 @@
 use crate::compare::Standing;
 use crate::number::percent;
 use crate::score::Score;
-use std::fmt::Write as _;
 
 /// How a table is written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -156,28 +155,25 @@ fn ratio(value: Option<f64>) -> String {
 
 /// What is not as it should be, and what only some scenarios have.
 fn notes(score: &Score) -> String {
-    let mut notes = String::new();
-    let mut note = |count: u64, what: &str| {
-        if count > 0 {
-            let _ = write!(notes, " {what} {count}");
-        }
-    };
-    note(score.kills, "kills");
-    note(score.fights, "fights");
-    note(score.violations, "bounds");
-    note(score.unexplained, "unexplained");
-    note(score.cut_good, "cut");
-    if let Some(drift) = score.drift {
-        let _ = write!(notes, " drift {drift:.3}");
-    }
-    if let Some(timeout) = score.best_timeout_s {
-        let _ = write!(notes, " best timeout {timeout:.1}s");
-    }
+    let counts = [
+        (score.kills, "kills"),
+        (score.fights, "fights"),
+        (score.violations, "bounds"),
+        (score.unexplained, "unexplained"),
+        (score.cut_good, "cut"),
+    ];
+    let counts = counts.iter().filter(|(count, _)| *count > 0);
+    let mut notes: Vec<String> = counts
+        .map(|(count, what)| format!("{what} {count}"))
+        .collect();
+    notes.extend(score.drift.map(|drift| format!("drift {drift:.3}")));
+    let timeout = score.best_timeout_s;
+    notes.extend(timeout.map(|timeout| format!("best timeout {timeout:.1} s")));
     if score.best_sizes.len() > 1 {
-        let _ = write!(notes, " worst pool {:.1}", percent(score.pool_worst));
+        notes.push(format!("worst pool {:.1}", percent(score.pool_worst)));
     }
     if !score.scored {
-        notes.push_str(" unscored");
+        notes.push("unscored".to_owned());
     }
-    notes.trim().to_owned()
+    notes.join(", ")
 }

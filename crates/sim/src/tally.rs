@@ -93,6 +93,9 @@ pub struct Achieved {
     pub done: Vec<u32>,
     /// From arrival to end.
     pub total: Durations,
+    /// The 99 % quantile of each second's response times, in seconds; zero where no job ended.
+    pub slow: Vec<f32>,
+    this_second: (usize, Vec<f32>),
     /// Integral of the configured workers, in worker seconds.
     pub workers_s: f64,
     /// Jobs cut by the timeout in service that, at the rate of that moment, would have ended within the goal.
@@ -106,6 +109,7 @@ impl Achieved {
         Self {
             good: vec![0; seconds],
             done: vec![0; seconds],
+            slow: vec![0.0; seconds],
             ..Self::default()
         }
     }
@@ -114,6 +118,11 @@ impl Achieved {
     pub fn note(&mut self, second: usize, total_s: f64, slo: f64) {
         self.completed += 1;
         self.total.add(total_s);
+        if self.this_second.0 != second {
+            self.close_second();
+            self.this_second.0 = second;
+        }
+        self.this_second.1.push(to_f32(total_s));
         if let Some(done) = self.done.get_mut(second) {
             *done += 1;
         }
@@ -122,6 +131,19 @@ impl Achieved {
         {
             *good += 1;
         }
+    }
+
+    /// The response times of the second that is over become one figure.
+    pub fn close_second(&mut self) {
+        let (second, times) = &mut self.this_second;
+        let rank = index(whole(0.99 * times.len().saturating_sub(1) as f64));
+        if !times.is_empty()
+            && let Some(slow) = self.slow.get_mut(*second)
+        {
+            let (_, slowest, _) = times.select_nth_unstable_by(rank, f32::total_cmp);
+            *slow = *slowest;
+        }
+        times.clear();
     }
 
     /// All completions within the goal.
@@ -144,6 +166,14 @@ impl Achieved {
         let us = self.total.histogram().quantile_us(9_900)?;
         Some(us as f64 / 1e6)
     }
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "a picture needs no more digits"
+)]
+fn to_f32(value: f64) -> f32 {
+    value as f32
 }
 
 #[cfg(test)]

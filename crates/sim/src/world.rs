@@ -128,7 +128,13 @@ impl<'a> World<'a> {
     #[must_use]
     pub fn into_achieved(self) -> Vec<crate::tally::Achieved> {
         let sites = self.sites.into_iter();
-        sites.map(|site| site.pool.achieved).collect()
+        sites
+            .map(|site| {
+                let mut achieved = site.pool.achieved;
+                achieved.close_second();
+                achieved
+            })
+            .collect()
     }
 
     /// The scenario that is run.

@@ -9,6 +9,10 @@ use tokio::time::Instant;
 const ASK: &[u8] = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n";
 const GUARD: Duration = Duration::from_secs(600);
 
+fn nobody() -> PeerAddress {
+    PeerAddress(SocketAddr::from(([127, 0, 0, 1], 1)))
+}
+
 fn router() -> Router {
     Router::new().route("/", get(async || "hello"))
 }
@@ -42,12 +46,12 @@ async fn answer(stream: &mut TcpStream, body: &str) -> String {
 fn piped(limits: Limits) -> (tokio::io::DuplexStream, watch::Sender<bool>) {
     let (peer, ours) = duplex(1 << 16);
     let (close, closing) = watch::channel(false);
-    tokio::spawn(serve(ours, router(), limits, None, closing));
+    tokio::spawn(serve(ours, router(), limits, (None, nobody()), closing));
     (peer, close)
 }
 
 struct Server {
-    addr: std::net::SocketAddr,
+    addr: SocketAddr,
     stop: oneshot::Sender<()>,
     task: tokio::task::JoinHandle<()>,
 }

@@ -52,7 +52,7 @@ pub(super) fn profiler() -> mpsc::Sender<FlameCall> {
                         },
                     )],
                 },
-                Ask::Remember { .. } => Outcome::Done,
+                Ask::Push { .. } | Ask::Remember { .. } => Outcome::Done,
             };
             drop(answer.send(FlameAnswer {
                 outcome,

@@ -1,6 +1,7 @@
-//! The sidecar's own API, which only reads: health, metrics, and what it saw and decided.
+//! The sidecar's own API: health, metrics, what it saw and decided, and what operators may tell it.
 
 use super::call::{Answer, Call, Draft, text};
+use super::commands;
 use trimtab_protocol::problem::ProblemKind;
 use trimtab_protocol::problem::ProblemKind::{Forbidden, Internal, Malformed, Method, Unknown};
 use trimtab_protocol::view::{Decisions, Entry, HostStatus, Hosts, Readiness, Samples};
@@ -8,8 +9,10 @@ use utoipa::openapi::path::HttpMethod;
 use utoipa::openapi::schema::Type;
 use utoipa::openapi::{InfoBuilder, LicenseBuilder, OpenApi, OpenApiBuilder};
 
-const DESCRIPTION: &str = "What the sidecar shows of itself and of the hosts that it tunes. Every call here reads and changes \
-    nothing. It listens on loopback unless it is told otherwise.";
+const DESCRIPTION: &str = "What the sidecar shows of itself and of the hosts that it tunes. A `GET` reads and changes \
+    nothing. A `POST` is an operator's command: it is taken over the operator's Unix socket from this sidecar's user, from root and from \
+    users that the configuration names, and over HTTP only with a token where a file of tokens is configured. Every command is \
+    entered in the ledger with who gave it.";
 
 const HOST: (&str, Type, &str) = ("id", Type::String, "What the configuration calls the host.");
 
@@ -22,6 +25,7 @@ pub(super) fn document() -> OpenApi {
     pages(&mut draft);
     super::graphs::add(&mut draft);
     hosts(&mut draft);
+    commands::add(&mut draft);
     OpenApiBuilder::new()
         .info(
             InfoBuilder::new()

@@ -127,6 +127,14 @@ fn every_call_of_the_apis_is_described() {
             "get /livez",
             "get /metrics",
             "get /readyz",
+            "post /api/v1/hosts/{id}/approve",
+            "post /api/v1/hosts/{id}/freeze",
+            "post /api/v1/hosts/{id}/pin",
+            "post /api/v1/hosts/{id}/profile",
+            "post /api/v1/hosts/{id}/reject",
+            "post /api/v1/hosts/{id}/reset",
+            "post /api/v1/hosts/{id}/unfreeze",
+            "post /api/v1/hosts/{id}/unpin",
         ]
     );
 }
@@ -179,6 +187,10 @@ fn the_schemas_describe_the_golden_messages() {
         ("Entry", "entry_intent"),
         ("Entry", "entry_outcome"),
         ("Entry", "entry_outcome_refused"),
+        ("Entry", "entry_command_freeze"),
+        ("Entry", "entry_command_pin"),
+        ("Entry", "entry_command_profile"),
+        ("CommandReceipt", "command_receipt"),
     ] {
         check_golden(&sidecar, schema, name);
     }

@@ -16,7 +16,7 @@ const SIDECAR: &[Row] = &[
     ("lib", "app config"),
     (
         "app",
-        "act clock config decide flame host_client intake message record sense serve signal view \
+        "act clock config decide flame host_client intake message origin record sense serve signal supervisor view \
          trimtab_core trimtab_protocol",
     ),
     (
@@ -35,6 +35,8 @@ const SIDECAR: &[Row] = &[
     ("clock", "trimtab_core trimtab_sys"),
     ("host_client", "trimtab_protocol trimtab_sys"),
     ("message", "trimtab_core trimtab_flame trimtab_protocol"),
+    ("origin", ""),
+    ("supervisor", "view trimtab_core trimtab_protocol"),
     ("view", "trimtab_core trimtab_protocol"),
     // The stages. None imports another.
     (
@@ -49,14 +51,24 @@ const SIDECAR: &[Row] = &[
     ("record", "clock message view trimtab_core trimtab_protocol"),
     (
         "serve",
-        "clock message view trimtab_core trimtab_flame trimtab_protocol",
+        "clock message origin view trimtab_core trimtab_flame trimtab_protocol",
     ),
     ("flame", "clock message view trimtab_flame"),
-    ("intake", "clock message trimtab_core trimtab_protocol"),
+    (
+        "intake",
+        "clock message origin trimtab_core trimtab_protocol trimtab_sys",
+    ),
 ];
 
 /// The core's plain data and helpers, which all of it may import; each also what stands above it here.
-const CORE_LEAVES: &[&str] = &["moment", "number", "expression", "profile", "trigger"];
+const CORE_LEAVES: &[&str] = &[
+    "moment",
+    "number",
+    "expression",
+    "profile",
+    "trigger",
+    "kind",
+];
 
 /// The core's stages: each may import what stands above it, and every leaf.
 const CORE_STAGES: &[&str] = &[

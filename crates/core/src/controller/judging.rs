@@ -24,6 +24,8 @@ impl Tuner {
             return self.reclaim(tick);
         }
         let (action, reason) = match (&self.trial.as_ref()?.stage, tick.delta) {
+            // What was about to be kept is not kept either.
+            _ if tick.frozen => self.trial.as_mut()?.end(Action::RollBack, Reason::Frozen),
             (Stage::Ending { action, reason }, _) => (*action, reason.clone()),
             (Stage::Sent { .. }, _) => (Action::Hold, Reason::Settling),
             (Stage::InForce { .. }, Err((_, absence))) => self.trial.as_mut()?.blind(absence),

@@ -42,7 +42,7 @@ pub(super) fn status(
         version: state.map(|state| state.version.clone()).unwrap_or_default(),
         instance: controller.instance.clone(),
         pid: observation.and_then(|observation| observation.pid),
-        frozen: state.is_some_and(|state| state.frozen),
+        frozen: controller.frozen || state.is_some_and(|state| state.frozen),
         lease_holder: state
             .and_then(|state| state.lease.as_ref())
             .map(|lease| lease.holder.clone()),
@@ -54,7 +54,7 @@ pub(super) fn status(
         conformance: state.map_or(0, conformance),
         sample: sample(observation, signals, at, at_ms),
         pools: state
-            .map(|state| pools(controller, state, records))
+            .map(|state| pools(controller, state, records, at))
             .unwrap_or_default(),
     }
 }
@@ -146,6 +146,7 @@ fn pools(
     controller: &Controller,
     state: &HostState,
     records: &[(Option<PoolName>, DecisionRecord)],
+    at: Moment,
 ) -> BTreeMap<PoolName, PoolStatus> {
     let all = tunable(state).chain(untunable(state));
     let described = all.filter_map(|(name, pool)| {
@@ -163,6 +164,9 @@ fn pools(
         let tuner = controller.tuners.get(name);
         let status = PoolStatus {
             profile: profile.name.clone(),
+            profile_basis: controller
+                .choices
+                .basis(&controller.settings, name, pool, at),
             phase: pool.phase,
             generation: pool.generation,
             knobs: pool

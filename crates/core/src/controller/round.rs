@@ -8,7 +8,7 @@ use crate::observation::Observation;
 use crate::signal::HostSignals;
 use crate::window::PoolDelta;
 use std::collections::BTreeMap;
-use trimtab_protocol::decision::{Absence, Action};
+use trimtab_protocol::decision::{Absence, Action, Reason};
 use trimtab_protocol::name::{Generation, PoolName};
 use trimtab_protocol::state::HostState;
 use trimtab_protocol::view::DecisionRecord;
@@ -34,6 +34,7 @@ impl Controller {
     ) -> Round {
         let mut tuners = std::mem::take(&mut self.tuners);
         tuners.retain(|name, _| state.pools.contains_key(name));
+        self.choices.tell(&mut tuners);
         let ticks = self.ticks(observation, state, signals, deltas);
         observe_pools(&mut tuners, &ticks);
         let mut round = Round::default();
@@ -68,6 +69,9 @@ impl Controller {
                 issued = Some(generation);
                 generation = generation.next();
                 round.add(tuner, &choice, tick);
+            } else if matches!(choice.reason, Reason::ProfileChosen { .. }) {
+                // The confirmation is this tick's record, so this is said at the next.
+                tuner.new_profile = Some(choice.reason);
             }
         }
         waiting.sort_by_key(|tick| tuners.get(tick.name).map(|tuner| tuner.last_probe));
@@ -145,6 +149,7 @@ impl Controller {
                 receipts: &observation.receipts,
                 interval: self.settings.interval,
                 warm: self.warm_ticks >= WARM_UP_TICKS,
+                frozen: self.frozen,
             })
         };
         tunable(state).filter_map(tick).collect()

@@ -70,6 +70,8 @@ pub(super) struct PoolTick<'a> {
     pub(super) interval: Span,
     /// Whether the sidecar has watched for long enough that a foreign change is one, and not what it found.
     pub(super) warm: bool,
+    /// Whether an operator froze this sidecar.
+    pub(super) frozen: bool,
 }
 
 impl PoolTick<'_> {
@@ -102,6 +104,8 @@ pub(super) struct Tuner {
     pub(super) refusals: u32,
     /// What happened to the last trial without our doing; told once.
     pub(super) news: Option<Reason>,
+    /// The pool follows another profile; told once.
+    pub(super) new_profile: Option<Reason>,
     /// The last trial that was begun, by which one that the host applied late is known.
     pub(super) issued: Option<(Epoch, Generation)>,
     /// Whether such a trial is being undone.
@@ -218,7 +222,7 @@ impl Tuner {
 
     /// Why nothing new may be begun in this pool now, before any policy is asked.
     pub(super) fn gate(&mut self, tick: &PoolTick<'_>) -> Option<Reason> {
-        if let Some(news) = self.news.take() {
+        if let Some(news) = self.news.take().or_else(|| self.new_profile.take()) {
             return Some(news);
         }
         if let Err((missing, absence)) = tick.delta {

@@ -1,12 +1,15 @@
 //! Where names are given and graphs are written: one thread, which keeps what it has read of programs' files.
 
 use super::Shared;
-use crate::ask::Shot;
-use crate::format::write_difference;
+use crate::ask::{Outcome, Shot};
+use crate::draw::View;
+use crate::format::{Format, write_difference};
 use crate::module::Modules;
 use crate::names::Namer;
+use crate::push::{Parcel, push};
 use crate::take::{Taken, name};
 use std::sync::Arc;
+use std::thread;
 
 /// Work for the studio.
 #[derive(Debug)]
@@ -15,6 +18,17 @@ pub(super) enum Job {
     Graph(Arc<Taken>, Vec<(u64, Shot)>),
     /// Two profiles compared.
     Difference(Box<Difference>),
+    /// One profile that is to be sent.
+    Push(Box<Push>),
+}
+
+/// One profile that is to be sent.
+#[derive(Debug)]
+pub(super) struct Push {
+    pub(super) id: u64,
+    pub(super) shot: Shot,
+    pub(super) taken: Taken,
+    pub(super) parcel: Parcel,
 }
 
 /// Two profiles that are to be compared.
@@ -49,6 +63,24 @@ impl Studio {
                         Err(error) => self.shared.fail(*id, &error),
                     }
                 }
+            }
+            Job::Push(job) => {
+                let Push {
+                    id,
+                    shot,
+                    taken,
+                    parcel,
+                } = *job;
+                let named = name(&taken, &shot, &mut self.namer);
+                let folded = named.write(View::Flame, Format::Folded);
+                let shared = Arc::clone(&self.shared);
+                // A server that is slow must not keep graphs waiting.
+                thread::spawn(
+                    move || match folded.and_then(|folded| push(&parcel, &folded)) {
+                        Ok(()) => shared.say(id, Outcome::Done),
+                        Err(error) => shared.fail(id, &error),
+                    },
+                );
             }
             Job::Difference(job) => {
                 let Difference {

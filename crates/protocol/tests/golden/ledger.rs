@@ -3,11 +3,16 @@
 use super::wire::{instance, values};
 use std::collections::BTreeMap;
 use trimtab_protocol::change::{ChangeStatus, Phase};
+use trimtab_protocol::command::{
+    Command, CommandReceipt, CommandRecord, CommandResult, Operator, PinCommand, PlainCommand,
+    ProfileCommand, UnpinCommand,
+};
 use trimtab_protocol::decision::{
     Absence, Action, ChangeSummary, Citation, Direction, Evidence, Expectation, Level, Mode,
-    Reason, Regime, ValueChange, Verdict, WindowFigures,
+    ProfileBasis, Reason, Regime, ValueChange, Verdict, WindowFigures,
 };
 use trimtab_protocol::name::{Epoch, Generation, HostId, KnobName, PoolName};
+use trimtab_protocol::operator::{FreezeRequest, ResetRequest};
 use trimtab_protocol::problem::ProblemKind;
 use trimtab_protocol::view::HostBrief;
 use trimtab_protocol::view::{
@@ -137,6 +142,101 @@ pub(super) fn entry_outcome_refused() -> Entry {
     entry
 }
 
+/// One entry for each command, with each way to be known and each result.
+pub(super) fn entries_command() -> Vec<Entry> {
+    let commands = [
+        Command::Freeze(FreezeRequest {
+            reason: Some("deploying".to_owned()),
+        }),
+        Command::Unfreeze(PlainCommand {}),
+        Command::Pin(PinCommand {
+            pool: "web".into(),
+            knob: "workers".into(),
+            value: Some(12.into()),
+            for_ms: 600_000,
+        }),
+        Command::Unpin(UnpinCommand {
+            pool: "web".into(),
+            knob: "workers".into(),
+        }),
+        Command::Reset(ResetRequest { pool: None }),
+        Command::Profile(ProfileCommand {
+            pool: "web".into(),
+            profile: Some("api".to_owned()),
+            for_ms: None,
+        }),
+        Command::Approve(PlainCommand {}),
+        Command::Reject(PlainCommand {}),
+    ];
+    let records = commands.into_iter().enumerate().map(|(at, asked)| {
+        let operator = match at % 3 {
+            0 => Operator::Socket {
+                uid: 1_000,
+                pid: Some(4_711),
+            },
+            1 => Operator::Socket {
+                uid: 1_000,
+                pid: None,
+            },
+            _ => Operator::Token {
+                name: "night-shift".to_owned(),
+                from: Some("127.0.0.1:40312".to_owned()),
+            },
+        };
+        let outcome = match at % 3 {
+            0 => CommandResult::Done {
+                text: "done".to_owned(),
+            },
+            1 => CommandResult::Partly {
+                text: "done".to_owned(),
+                missing: "the host did not hear it".to_owned(),
+            },
+            _ => CommandResult::Refused {
+                problem: ProblemKind::Value,
+                detail: "too many".to_owned(),
+            },
+        };
+        CommandRecord {
+            asked,
+            operator,
+            dry_run: at % 2 == 1,
+            outcome,
+        }
+    });
+    records
+        .zip(50..)
+        .map(|(record, sequence)| {
+            let pool = record.asked.pool().cloned();
+            let mut entry = entry(
+                sequence,
+                EntryBody::Command(record),
+                "an operator's command",
+            );
+            entry.pool = pool;
+            entry
+        })
+        .collect()
+}
+
+pub(super) fn command_receipt() -> CommandReceipt {
+    let workers = ValueChange {
+        from: 16.into(),
+        to: 12.into(),
+    };
+    CommandReceipt {
+        host: host(),
+        asked: Command::Reset(ResetRequest {
+            pool: Some("web".into()),
+        }),
+        dry_run: true,
+        recorded: true,
+        frozen: false,
+        text: "would set web workers from 16 to 12".to_owned(),
+        missing: Some("the host did not hear it".to_owned()),
+        values: BTreeMap::from([("web".into(), BTreeMap::from([("workers".into(), workers)]))]),
+    }
+}
+
 pub(super) fn verdicts() -> Vec<Verdict> {
     vec![
         Verdict::GoodputRose {
@@ -184,6 +284,7 @@ pub(super) fn reasons() -> Vec<Reason> {
     let mut reasons = reasons_to_hold();
     reasons.extend(reasons_to_act());
     reasons.extend(reasons_of_the_policy());
+    reasons.extend(profile_reasons());
     reasons
 }
 
@@ -224,6 +325,36 @@ fn reasons_of_the_policy() -> Vec<Reason> {
         Reason::Relaxed { needed: 20 },
         Reason::NeedsNoProof,
     ]
+}
+
+fn profile_reasons() -> Vec<Reason> {
+    let (job_ms, seconds) = (12.5, 300.5);
+    let bases = [
+        ProfileBasis::Operator {
+            who: "user 0".to_owned(),
+            seconds: Some(60.5),
+        },
+        ProfileBasis::Configured,
+        ProfileBasis::Declared,
+        ProfileBasis::LongJobs { job_ms, seconds },
+        ProfileBasis::Computes {
+            cpu_share: 0.5,
+            job_ms,
+            seconds,
+        },
+        ProfileBasis::Waits {
+            cpu_share: 0.25,
+            job_ms,
+            seconds,
+        },
+        ProfileBasis::Unknown,
+    ];
+    let reasons = bases.map(|because| Reason::ProfileChosen {
+        profile: "api".to_owned(),
+        before: "default".to_owned(),
+        because,
+    });
+    reasons.to_vec()
 }
 
 fn reasons_to_hold() -> Vec<Reason> {
@@ -436,6 +567,7 @@ pub(super) fn host_status() -> HostStatus {
             PoolName::from("web"),
             PoolStatus {
                 profile: "web".to_owned(),
+                profile_basis: Some(ProfileBasis::Declared),
                 phase: Phase::Trial,
                 generation: Generation(12),
                 knobs: BTreeMap::from([(KnobName::from("workers"), workers)]),

@@ -334,6 +334,7 @@ pub(super) fn problems() -> Vec<Problem> {
         ProblemKind::TooSoon,
         ProblemKind::Disabled,
         ProblemKind::KnobFailed,
+        ProblemKind::Silent,
         ProblemKind::Internal,
     ];
     kinds.map(problem).to_vec()
@@ -368,6 +369,7 @@ fn problem(kind: ProblemKind) -> Problem {
         ProblemKind::TooSoon => "12 changes of `web` within 60 s are the most",
         ProblemKind::Disabled => "TRIMTAB_DISABLE is set in the host",
         ProblemKind::KnobFailed => "the pool's owner is gone",
+        ProblemKind::Silent => "the host did not answer within 500 ms",
         ProblemKind::Internal => "a panic in the kit was caught",
     };
     let mut problem = Problem::new(kind, detail);

@@ -1,6 +1,6 @@
 //! A change of one pool, as a trial: who may begin it, what it may contain, and how it ends.
 
-use super::{Board, Host};
+use super::{Board, Host, Refusal, refusal};
 use crate::number::{count, whole};
 use std::collections::BTreeMap;
 use trimtab_core::decision::{Plan, Step, TrialId};
@@ -11,7 +11,7 @@ use trimtab_protocol::change::{
 };
 use trimtab_protocol::knob::{KnobState, KnobValue};
 use trimtab_protocol::name::{Generation, KnobName, PoolName};
-use trimtab_protocol::problem::{Problem, ProblemKind};
+use trimtab_protocol::problem::ProblemKind;
 
 /// A change that is in force for a limited time.
 #[derive(Clone, Debug)]
@@ -36,12 +36,12 @@ impl Host {
             generation,
             answer: match answer {
                 Ok(value) => Answer::Done { value },
-                Err(problem) => Answer::Refused { problem },
+                Err(problem) => Answer::Refused { problem: *problem },
             },
         }
     }
 
-    fn begin(&mut self, plan: &Plan, now: f64) -> Result<ChangeReceipt, Problem> {
+    fn begin(&mut self, plan: &Plan, now: f64) -> Result<ChangeReceipt, Refusal> {
         self.check_epoch(plan.epoch())?;
         if plan.generation() <= self.generation {
             let detail = format!(
@@ -49,7 +49,7 @@ impl Host {
                 plan.generation(),
                 self.generation
             );
-            return Err(Problem::new(ProblemKind::Stale, detail));
+            return Err(refusal(ProblemKind::Stale, detail));
         }
         let deadline = now + plan.trial_ms() as f64 / 1e3;
         let board = self.board_mut(plan.pool())?;
@@ -74,13 +74,13 @@ impl Host {
         id: &TrialId,
         status: ChangeStatus,
         now: f64,
-    ) -> Result<ChangeReceipt, Problem> {
+    ) -> Result<ChangeReceipt, Refusal> {
         self.check_epoch(id.epoch)?;
         let board = self.board_mut(&id.pool)?;
         let open = |trial: &Trial| trial.generation == id.generation && trial.deadline > now;
         if !board.trial.as_ref().is_some_and(open) {
             let detail = format!("change {} is no longer on trial", id.generation);
-            return Err(Problem::new(ProblemKind::Stale, detail));
+            return Err(refusal(ProblemKind::Stale, detail));
         }
         if status == ChangeStatus::Confirmed {
             board.trial = None;
@@ -94,10 +94,9 @@ impl Host {
         Ok(board.receipt(id.generation, status, None))
     }
 
-    fn board_mut(&mut self, name: &PoolName) -> Result<&mut Board, Problem> {
+    fn board_mut(&mut self, name: &PoolName) -> Result<&mut Board, Refusal> {
         let found = self.boards.iter_mut().find(|board| board.name == *name);
-        found
-            .ok_or_else(|| Problem::new(ProblemKind::Unknown, format!("there is no pool `{name}`")))
+        found.ok_or_else(|| refusal(ProblemKind::Unknown, format!("there is no pool `{name}`")))
     }
 }
 
@@ -110,8 +109,8 @@ pub(crate) fn generation(step: &Step) -> Generation {
 }
 
 impl Board {
-    fn check(&mut self, plan: &Plan, now: f64) -> Result<(), Problem> {
-        let stale = |detail: &str| Err(Problem::new(ProblemKind::Stale, detail));
+    fn check(&mut self, plan: &Plan, now: f64) -> Result<(), Refusal> {
+        let stale = |detail: &str| Err(refusal(ProblemKind::Stale, detail));
         if plan.base_revision() != self.revision {
             return stale("the plan was made on another revision");
         }
@@ -119,24 +118,21 @@ impl Board {
             return stale("a trial is open");
         }
         if !(TRIAL_MS_MIN..=TRIAL_MS_MAX).contains(&plan.trial_ms()) {
-            return Err(Problem::new(
-                ProblemKind::Value,
-                "no such length of a trial",
-            ));
+            return Err(refusal(ProblemKind::Value, "no such length of a trial"));
         }
         let mut after = self.targets();
         after.extend(plan.set().clone());
         let proven = self.proven.contains(&after);
         for (name, value) in plan.set() {
             let Some(knob) = self.knobs.get(name) else {
-                return Err(Problem::new(
+                return Err(refusal(
                     ProblemKind::Unknown,
                     format!("there is no knob `{name}`"),
                 ));
             };
             if !takes(knob, value, proven) {
                 let detail = format!("`{name}` does not go from {} to {value}", knob.value);
-                return Err(Problem::new(ProblemKind::Value, detail));
+                return Err(refusal(ProblemKind::Value, detail));
             }
         }
         let window = CHANGE_WINDOW_MS as f64 / 1e3;
@@ -145,7 +141,7 @@ impl Board {
         }
         if !proven && self.recent.len() >= CHANGES_PER_WINDOW {
             let detail = format!("{} changes within a minute", count(self.recent.len()));
-            return Err(Problem::new(ProblemKind::TooSoon, detail));
+            return Err(refusal(ProblemKind::TooSoon, detail));
         }
         Ok(())
     }

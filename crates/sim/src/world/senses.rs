@@ -244,7 +244,7 @@ impl World<'_> {
             features: vec![feature::CHANGES.to_owned(), feature::LEASE.to_owned()],
             app: HOST.to_owned(),
             version: "1".to_owned(),
-            labels: std::collections::BTreeMap::new(),
+            labels: BTreeMap::new(),
             instance: host.instance.clone(),
             at_ns: moment(self.now).as_boot_ns(),
             pid: 0,

@@ -1,0 +1,23 @@
+//! `trimtab approve`: take the configuration that waits for a word.
+
+use super::operate::OperateArgs;
+use super::{Console, Exit};
+use crate::config::Overrides;
+use clap::Args;
+use trimtab_protocol::command::PlainCommand;
+
+/// The options of `trimtab approve`.
+#[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
+pub struct ApproveArgs {
+    /// What all commands have.
+    #[command(flatten)]
+    pub operate: OperateArgs,
+}
+
+impl ApproveArgs {
+    /// Gives the command and shows the answer.
+    pub async fn execute(&self, vars: Overrides, console: &mut Console<'_>) -> Exit {
+        let request = PlainCommand {};
+        self.operate.give("approve", &request, vars, console).await
+    }
+}

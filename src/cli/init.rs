@@ -1,0 +1,225 @@
+//! `trimtab init`: writes a commented configuration for a host that runs, and never over a file that is there.
+
+use super::{Console, Exit, ended};
+use crate::host_client::{Answer, DEADLINE_DEFAULT, HostClient};
+use crate::telemetry::escaped;
+use clap::{ArgGroup, Args};
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use trimtab_protocol::name::is_plain_name;
+use trimtab_protocol::state::HostState;
+
+/// Every key with its comment; the host's are replaced.
+const TEMPLATE: &str = include_str!("../../config/trimtab.toml");
+
+/// What a host is called whose own name is none for paths and labels.
+const ID_DEFAULT: &str = "host";
+
+/// The flag of a socket that listens, in /proc/PID/net/unix.
+const LISTENS: &str = "00010000";
+
+/// The options of `trimtab init`.
+#[derive(Args, Clone, Debug, PartialEq, Eq)]
+#[command(group(ArgGroup::new("where").required(true)))]
+pub struct InitArgs {
+    /// The host's control socket
+    #[arg(long, value_name = "PATH", group = "where")]
+    pub socket: Option<PathBuf>,
+    /// The host's process, of which the control socket is looked for
+    #[arg(long, value_name = "PID", group = "where")]
+    pub pid: Option<u32>,
+    /// The file to write
+    #[arg(default_value = "trimtab.toml")]
+    pub file: PathBuf,
+}
+
+impl InitArgs {
+    /// Looks at the host and writes the file: 0, or 1 with the reason.
+    pub async fn execute(&self, console: &mut Console<'_>) -> Exit {
+        let (socket, state) = match (&self.socket, self.pid) {
+            (Some(socket), _) => {
+                let socket = std::path::absolute(socket).unwrap_or_else(|_| socket.clone());
+                let state = ask(&socket).await;
+                (socket, state)
+            }
+            (None, Some(pid)) => match search(pid).await {
+                Ok(Some((socket, state))) => (socket, Some(state)),
+                Ok(None) => {
+                    let what = "no socket on which it listens answers as a host";
+                    return console.fail(&format!("process {pid}: {what}"));
+                }
+                Err(error) => {
+                    return console.fail(&format!("process {pid} cannot be looked at: {error}"));
+                }
+            },
+            (None, None) => return console.fail(&"give --socket or --pid"),
+        };
+        let id = state.as_ref().map_or(ID_DEFAULT, |state| &state.app);
+        let id = if is_plain_name(id) { id } else { ID_DEFAULT };
+        let text = match filled(id, &socket) {
+            Ok(text) => text,
+            Err(why) => return console.fail(&why),
+        };
+        if let Err(error) = write_new(&self.file, &text) {
+            let file = self.file.display();
+            return console.fail(&format!("{file} is not written: {error}"));
+        }
+        ended(
+            self.report(id, &socket, state.as_ref(), console.out)
+                .map(|()| Exit::Done),
+        )
+    }
+
+    fn report(
+        &self,
+        id: &str,
+        socket: &Path,
+        state: Option<&HostState>,
+        out: &mut dyn Write,
+    ) -> io::Result<()> {
+        let (file, place) = (self.file.display(), socket.display().to_string());
+        writeln!(
+            out,
+            "wrote {file} for the host `{id}` at {}",
+            escaped(&place)
+        )?;
+        match state {
+            Some(state) => {
+                for (name, pool) in &state.pools {
+                    let knobs: Vec<&str> = pool.knobs.keys().map(|knob| knob.as_str()).collect();
+                    let line = format!("  pool {name}: {}", knobs.join(", "));
+                    writeln!(out, "{}", escaped(&line))?;
+                }
+            }
+            None => writeln!(out, "  the host does not answer there yet")?,
+        }
+        writeln!(
+            out,
+            "the mode is `advise`, so nothing is changed; next: trimtab run --config {file}"
+        )
+    }
+}
+
+/// The template with this host's id and socket in place of the example's.
+fn filled(id: &str, socket: &Path) -> Result<String, String> {
+    let path = socket
+        .to_str()
+        .filter(|path| !path.contains(char::is_control))
+        .ok_or("the socket's path is not plain text, which a configuration needs")?;
+    let path = toml::Value::String(path.to_owned()).to_string();
+    let (mut named, mut placed) = (false, false);
+    let mut text = String::with_capacity(TEMPLATE.len());
+    for line in TEMPLATE.lines() {
+        // The first of each is the host's; the operators' own socket is commented out.
+        if !named && line.starts_with("id = ") {
+            named = true;
+            text.push_str(&format!("id = \"{id}\""));
+        } else if !placed && line.starts_with("socket = ") {
+            placed = true;
+            text.push_str(&format!("socket = {path}"));
+        } else {
+            text.push_str(line);
+        }
+        text.push('\n');
+    }
+    Ok(text)
+}
+
+fn write_new(file: &Path, text: &str) -> io::Result<()> {
+    let mut file = fs::File::create_new(file)?;
+    file.write_all(text.as_bytes())
+}
+
+async fn ask(socket: &Path) -> Option<HostState> {
+    let mut client = HostClient::new(socket.to_owned(), DEADLINE_DEFAULT);
+    match client.state().await {
+        Answer::Done(state) => Some(state),
+        Answer::Refused(_) | Answer::Lost(_) => None,
+    }
+}
+
+/// The control socket of a process: of those on which it listens, the first that answers as a host. The operator's socket
+/// answers too, so one that is called so comes last.
+async fn search(pid: u32) -> io::Result<Option<(PathBuf, HostState)>> {
+    let mut sockets = listening(Path::new("/proc"), pid)?;
+    sockets.sort_by_key(|path| path.file_name().is_some_and(|name| name == "operator.sock"));
+    for socket in sockets {
+        if let Some(state) = ask(&socket).await {
+            return Ok(Some((socket, state)));
+        }
+    }
+    Ok(None)
+}
+
+/// The Unix sockets on which a process listens, from the files that it has open and the kernel's list.
+fn listening(proc: &Path, pid: u32) -> io::Result<Vec<PathBuf>> {
+    let place = proc.join(pid.to_string());
+    let mut inodes = Vec::new();
+    for file in fs::read_dir(place.join("fd"))? {
+        // A file that was closed meanwhile is none of those that listen.
+        let Ok(target) = fs::read_link(file?.path()) else {
+            continue;
+        };
+        let target = target.to_string_lossy();
+        let inode = target.strip_prefix("socket:[");
+        inodes.extend(inode.and_then(|inode| inode.strip_suffix(']')?.parse::<u64>().ok()));
+    }
+    let list = fs::read_to_string(place.join("net/unix"))?;
+    let mut sockets: Vec<PathBuf> = list
+        .lines()
+        .filter_map(|line| {
+            let mut columns = line.split_ascii_whitespace();
+            let flags = columns.nth(3)?;
+            let inode = columns.nth(2)?.parse::<u64>().ok()?;
+            let path = columns.next()?;
+            let ours = flags == LISTENS && inodes.contains(&inode) && path.starts_with('/');
+            ours.then(|| PathBuf::from(path))
+        })
+        .collect();
+    sockets.sort();
+    sockets.dedup();
+    Ok(sockets)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{self, Overrides};
+
+    #[test]
+    fn what_is_written_is_a_valid_configuration_with_every_comment() {
+        let root = tempfile::tempdir().expect("a directory");
+        let file = root.path().join("trimtab.toml");
+        let odd = "/run/it's \"odd\"/control.sock";
+        let text = filled("shop-2", Path::new(odd)).expect("it is text");
+        write_new(&file, &text).expect("it is new");
+        let config = config::load(Some(&file), &Overrides::default()).expect("it is valid");
+        assert_eq!(config.settings.host.as_str(), "shop-2");
+        assert_eq!(config.socket, Path::new(odd));
+        let comments = |text: &str| text.lines().filter(|line| line.starts_with('#')).count();
+        assert_eq!(comments(&text), comments(TEMPLATE));
+        write_new(&file, "other").expect_err("a file that is there is left alone");
+        assert_eq!(fs::read_to_string(&file).expect("it is there"), text);
+    }
+
+    #[test]
+    fn the_sockets_of_a_process_are_found_by_what_it_has_open() {
+        let root = tempfile::tempdir().expect("a directory");
+        let path = root.path().join("control.sock");
+        let listener = std::os::unix::net::UnixListener::bind(&path).expect("it is free");
+        let own = std::process::id();
+        assert!(
+            listening(Path::new("/proc"), own)
+                .expect("readable")
+                .contains(&path)
+        );
+        drop(listener);
+        assert!(
+            !listening(Path::new("/proc"), own)
+                .expect("readable")
+                .contains(&path)
+        );
+        listening(Path::new("/proc"), u32::MAX).expect_err("there is no such process");
+    }
+}

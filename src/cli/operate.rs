@@ -1,0 +1,184 @@
+//! What the commands of an operator have in common: where they go, how they are told, and how the answer is shown.
+
+use super::check::write_json;
+use super::client::{Client, default_socket, host_id};
+use super::{ConfigArgs, Console, Exit, Format, ended};
+use crate::config::{self, Overrides};
+use crate::telemetry::escaped;
+use bytes::Bytes;
+use clap::Args;
+use serde::Serialize;
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::time::Duration;
+use trimtab_protocol::command::CommandReceipt;
+
+/// The options that every command of an operator has.
+#[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
+pub struct OperateArgs {
+    /// The operator's socket of the sidecar; without it, the one of the configuration
+    #[arg(long, value_name = "PATH")]
+    pub socket: Option<PathBuf>,
+    /// Where the configuration is.
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    /// The host's id; without it, the one of the configuration
+    #[arg(long, value_name = "ID", value_parser = host_id)]
+    pub host: Option<String>,
+    /// Only say what would happen
+    #[arg(long)]
+    pub dry_run: bool,
+    /// How the answer is written
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: Format,
+}
+
+impl OperateArgs {
+    /// Gives a command and shows the answer: 0 when it was done, 1 when it was not, or not in full, 78 when the configuration
+    /// that is to tell the socket is wrong.
+    pub(super) async fn give(
+        &self,
+        word: &str,
+        request: &impl Serialize,
+        vars: Overrides,
+        console: &mut Console<'_>,
+    ) -> Exit {
+        let (socket, host) = match self.target(vars) {
+            Ok(target) => target,
+            Err(errors) => return console.refuse(&errors),
+        };
+        let body = match serde_json::to_vec(request) {
+            Ok(body) => Bytes::from(body),
+            Err(error) => return console.fail(&error),
+        };
+        let dry_run = if self.dry_run { "?dry_run=true" } else { "" };
+        let path = format!("/api/v1/hosts/{host}/{word}{dry_run}");
+        match Client::Socket(socket)
+            .post::<CommandReceipt>(&path, body)
+            .await
+        {
+            Err(error) => console.fail(&escaped(&error.to_string())),
+            Ok(receipt) => {
+                let whole = receipt.missing.is_none();
+                let written = match self.output {
+                    Format::Json => write_json(&receipt, console.out),
+                    Format::Table => write_receipt(&receipt, console.out, console.err),
+                };
+                let exit = if whole { Exit::Done } else { Exit::Failed };
+                ended(written.map(|()| exit))
+            }
+        }
+    }
+
+    /// The socket and the host. A configuration is read only for what the command line does not say.
+    fn target(&self, vars: Overrides) -> Result<(PathBuf, String), config::ConfigErrors> {
+        if let (Some(socket), Some(host)) = (&self.socket, &self.host) {
+            return Ok((socket.clone(), host.clone()));
+        }
+        let path = self.config.path(&vars);
+        let mut overrides = vars;
+        if path.is_none() && overrides.value("host.socket").is_none() {
+            // Which host it is does not matter here, but a configuration has one.
+            overrides.set("host.socket", "this command", "control.sock");
+        }
+        let config = config::load(path.as_deref(), &overrides)?;
+        let socket = self.socket.clone().unwrap_or_else(|| {
+            if path.is_some() {
+                config.intake.socket.clone()
+            } else {
+                default_socket().to_owned()
+            }
+        });
+        let host = self.host.clone();
+        let host = host.unwrap_or_else(|| config.settings.host.as_str().to_owned());
+        Ok((socket, host))
+    }
+}
+
+fn write_receipt(
+    receipt: &CommandReceipt,
+    out: &mut dyn Write,
+    err: &mut dyn Write,
+) -> io::Result<()> {
+    let dry = if receipt.dry_run { "dry run: " } else { "" };
+    writeln!(out, "{dry}{}", escaped(&receipt.text))?;
+    if let Some(missing) = &receipt.missing {
+        writeln!(err, "warning: {}", escaped(missing))?;
+    }
+    if !receipt.recorded {
+        writeln!(err, "warning: the ledger did not take the entry about this")?;
+    }
+    Ok(())
+}
+
+/// A duration as the configuration writes it: `90s`, `30m`, `2h`.
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    let unit_ms = match unit.trim() {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        "d" => 24 * 3_600_000,
+        _ => return Err("a duration is a number and ms, s, m, h or d, such as 30m".to_owned()),
+    };
+    let number = number.parse::<u64>().map_err(|error| error.to_string())?;
+    let ms = number
+        .checked_mul(unit_ms)
+        .filter(|ms| *ms > 0)
+        .ok_or_else(|| "it must be more than nothing and less than for ever".to_owned())?;
+    Ok(Duration::from_millis(ms))
+}
+
+/// A duration in milliseconds.
+pub(super) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_written_as_in_the_configuration() {
+        let read = |text| duration(text).map(millis);
+        assert_eq!(read("250ms"), Ok(250));
+        assert_eq!(read("90s"), Ok(90_000));
+        assert_eq!(read("30m"), Ok(1_800_000));
+        assert_eq!(read("2 h"), Ok(7_200_000));
+        assert_eq!(read("1d"), Ok(86_400_000));
+        for wrong in [
+            "",
+            "5",
+            "s",
+            "0s",
+            "-5s",
+            "1.5h",
+            "999999999999999999d",
+            "5 minutes",
+        ] {
+            assert!(read(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn the_socket_comes_from_the_command_line_else_from_the_configuration() {
+        let root = tempfile::tempdir().expect("a directory");
+        let file = root.path().join("trimtab.toml");
+        let text =
+            "[[hosts]]\nid = \"shop\"\nsocket = \"c.sock\"\n[ledger]\ndirectory = \"kept\"\n";
+        std::fs::write(&file, text).expect("writable");
+        let mut args = OperateArgs {
+            config: ConfigArgs { config: Some(file) },
+            ..OperateArgs::default()
+        };
+        let target = |args: &OperateArgs| args.target(Overrides::default()).expect("it is valid");
+        let kept = root.path().join("kept/operator.sock");
+        assert_eq!(target(&args), (kept, "shop".to_owned()));
+        args.socket = Some(PathBuf::from("other.sock"));
+        assert_eq!(target(&args).0, PathBuf::from("other.sock"));
+        let bare = target(&OperateArgs::default());
+        assert_eq!(bare, (default_socket().to_owned(), "host".to_owned()));
+    }
+}
