@@ -17,6 +17,10 @@ use clap::Parser;
 use reference::host::HostOptions;
 use reference::{DownstreamOptions, run_downstream};
 
+#[cfg(feature = "jemalloc")]
+#[global_allocator]
+static ALLOCATOR: trimtab_host::memory::Jemalloc = trimtab_host::memory::Jemalloc;
+
 /// A service with three pools that can be resized while it runs.
 #[derive(Debug, Parser)]
 #[command(args_conflicts_with_subcommands = true)]

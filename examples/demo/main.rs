@@ -34,6 +34,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 
+#[cfg(feature = "jemalloc")]
+#[global_allocator]
+static ALLOCATOR: trimtab_host::memory::Jemalloc = trimtab_host::memory::Jemalloc;
+
 /// Runs a service with guessed settings under load, first as it is and then with the sidecar, and compares.
 #[derive(Clone, Debug, Parser)]
 #[command(args_conflicts_with_subcommands = true)]

@@ -5,7 +5,7 @@
 //! | call | answer | takes |
 //! |---|---|---|
 //! | `get KEY` | the catalogue's entry | the catalogue's latency, however many ask |
-//! | `keep DIGEST` | how many digests are kept | the archive's latency, however many ask |
+//! | `keep DIGEST...` | how many digests are kept | the archive's latency, however many ask and however many come at a time |
 //! | `transfer FROM TO AMOUNT` | how many attempts it took | see [`super::accounts`]: it gets worse when many ask |
 
 use super::accounts::Accounts;
@@ -126,10 +126,11 @@ impl Downstream {
                 self.catalogue.get(words.next()?).map(str::to_owned)
             }
             "keep" => {
-                words.next()?;
+                let digests = words.filter(|digest| !digest.is_empty()).count();
+                let digests = u64::try_from(digests).ok().filter(|count| *count > 0)?;
                 tokio::time::sleep(self.archive_time).await;
-                let before = self.kept.fetch_add(1, Ordering::Relaxed);
-                Some((before + 1).to_string())
+                let before = self.kept.fetch_add(digests, Ordering::Relaxed);
+                Some((before + digests).to_string())
             }
             "transfer" => {
                 let (from, to) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);

@@ -1,9 +1,10 @@
-//! The host's process: its pools, its routes, its control sockets, and its way out.
+//! The host's process: its pools and other parts, its routes, its control sockets, and its way out.
 
 use super::child::{Process, announce, parent_gone};
 use super::downstream::{DownstreamAnnouncement, DownstreamOptions};
+use super::jobs::Job;
 use super::line::LineClient;
-use super::settings::Guesses;
+use super::settings::{self, Guesses};
 use super::{api, jobs, web};
 use anyhow::Context as _;
 use axum::Router;
@@ -12,16 +13,23 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use minijinja::Environment;
 use serde::{Deserialize, Serialize};
+use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::process::Command;
 use tokio::signal::unix::{SignalKind, signal};
-use trimtab_host::host::Host;
+use trimtab_host::host::{Host, HostHandle};
 use trimtab_host::layer::PoolLayer;
+use trimtab_host::memory::Memory;
+use trimtab_host::object_pool::ObjectPool;
+use trimtab_host::pipeline::Pipeline;
 use trimtab_host::pool::{Pool, PoolError};
+use trimtab_host::slab::Slab;
+use trimtab_host::threads::{JobError, JobKind, ThreadPool};
 use trimtab_protocol::state::PoolKind;
 
 /// What the host is started with.
@@ -57,13 +65,21 @@ pub(crate) struct HostAnnouncement {
 
 /// What the handlers work with.
 pub(crate) struct Service {
-    pub(crate) downstream: LineClient,
+    pub(crate) downstream: Arc<LineClient>,
     pub(crate) templates: Environment<'static>,
-    pub(crate) background: Pool,
+    /// Buffers into which pages are rendered.
+    pub(crate) pages: ObjectPool<Vec<u8>>,
+    /// Chunks into which receipts are compressed.
+    pub(crate) receipts: Slab,
+    /// Real threads for what computes, and how long such a job takes.
+    pub(crate) computing: ThreadPool,
+    pub(crate) digesting: JobKind,
+    /// Exports.
+    pub(crate) background: Pipeline<Job>,
+    /// How long a client is kept waiting for the end of its job.
+    pub(crate) job_patience: Duration,
     /// How many jobs were submitted.
     pub(crate) jobs: AtomicU64,
-    /// Where exports are written.
-    pub(crate) exports: PathBuf,
 }
 
 /// Serves until it is told to end, then finishes what it has begun.
@@ -75,40 +91,64 @@ pub(crate) async fn run(options: &HostOptions) -> anyhow::Result<()> {
     };
     let (downstream, behind) = start_downstream(&options.downstream).await?;
 
-    let web = options.guesses.web.pool("web", PoolKind::Web)?;
-    let api = options.guesses.api.pool("api", PoolKind::Api)?;
-    let background = options
-        .guesses
-        .background
-        .pool("background", PoolKind::Background)?;
-    let control = Host::builder("reference")
-        .version(env!("CARGO_PKG_VERSION"))
-        .socket_dir(&socket_dir)
-        .state_dir(scratch.path())
-        .part(Arc::new(web.clone()))
-        .part(Arc::new(api.clone()))
-        .part(Arc::new(background.clone()))
-        .runtime("main", tokio::runtime::Handle::current())
-        .start()?;
-
+    let guesses = &options.guesses;
+    let web = guesses.web.pool("web", PoolKind::Web)?;
+    let api = guesses.api.pool("api", PoolKind::Api)?;
+    let downstream_client = Arc::new(LineClient::new(behind.address));
+    let exports = scratch.path().to_path_buf();
     let service = Arc::new(Service {
-        downstream: LineClient::new(behind.address),
         templates: web::templates()?,
-        background,
+        pages: settings::page_buffers()?,
+        receipts: settings::receipt_chunks()?,
+        computing: settings::computing()?,
+        digesting: JobKind::new(),
+        background: jobs::pipeline(guesses.background, Arc::clone(&downstream_client), exports)?,
+        job_patience: Duration::from_millis(guesses.background.timeout_ms),
+        downstream: downstream_client,
         jobs: AtomicU64::new(0),
-        exports: scratch.path().to_path_buf(),
     });
+    let control = offer(&service, [&web, &api], &socket_dir, scratch.path())?;
+
     let listener = TcpListener::bind(options.listen).await?;
     announce(&HostAnnouncement {
         http: listener.local_addr()?,
         socket: socket_dir.join("control.sock"),
         pid: std::process::id(),
     })?;
-    axum::serve(listener, routes(service, web, api))
+    axum::serve(listener, routes(Arc::clone(&service), web, api))
         .with_graceful_shutdown(told_to_end(options.end_with_input)?)
         .await?;
-    drop(control);
+    service.background.close().await;
+    control.shutdown().await;
     downstream.end().await
+}
+
+/// Offers all parts to whoever tunes them.
+fn offer(
+    service: &Service,
+    pools: [&Pool; 2],
+    socket_dir: &Path,
+    state_dir: &Path,
+) -> anyhow::Result<HostHandle> {
+    let mut builder = Host::builder("reference")
+        .version(env!("CARGO_PKG_VERSION"))
+        .socket_dir(socket_dir)
+        .state_dir(state_dir)
+        .part(Arc::new(service.pages.clone()))
+        .part(Arc::new(service.receipts.clone()))
+        .part(Arc::new(service.computing.clone()))
+        .runtime("main", tokio::runtime::Handle::current());
+    for pool in pools {
+        builder = builder.part(Arc::new(pool.clone()));
+    }
+    for stage in service.background.parts() {
+        builder = builder.part(stage);
+    }
+    // On a machine with neither jemalloc nor glibc the process has one knob less.
+    if let Ok(memory) = Memory::detect() {
+        builder = builder.part(Arc::new(memory));
+    }
+    Ok(builder.start()?)
 }
 
 /// The routes, those of web and api each in their pool. Jobs enter theirs by themselves, after the request was answered.
@@ -136,7 +176,7 @@ async fn start_downstream(
 }
 
 /// Registers for the signals now, and yields what waits for them.
-fn told_to_end(with_input: bool) -> std::io::Result<impl Future<Output = ()> + Send + 'static> {
+fn told_to_end(with_input: bool) -> io::Result<impl Future<Output = ()> + Send + 'static> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     Ok(async move {
@@ -160,10 +200,16 @@ impl<E: Into<anyhow::Error>> From<E> for Failure {
 
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
+        let late = |error: &io::Error| error.kind() == io::ErrorKind::TimedOut;
         let status = match self.0.downcast_ref() {
             Some(PoolError::Full { .. }) => StatusCode::SERVICE_UNAVAILABLE,
             Some(_) => StatusCode::GATEWAY_TIMEOUT,
-            None => StatusCode::BAD_GATEWAY,
+            None => match self.0.downcast_ref() {
+                Some(JobError::Full { .. } | JobError::Closed) => StatusCode::SERVICE_UNAVAILABLE,
+                Some(JobError::Late { .. }) => StatusCode::GATEWAY_TIMEOUT,
+                _ if self.0.downcast_ref().is_some_and(late) => StatusCode::GATEWAY_TIMEOUT,
+                _ => StatusCode::BAD_GATEWAY,
+            },
         };
         (status, format!("{:#}", self.0)).into_response()
     }

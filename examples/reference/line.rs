@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::{Mutex, PoisonError};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
+use trimtab_host::deadline::Deadline;
 
 /// A client that opens as many connections as calls run at a time, and keeps them.
 #[derive(Debug)]
@@ -22,10 +23,17 @@ impl LineClient {
         }
     }
 
-    /// Sends one line and returns what follows `ok ` in the answer.
-    ///
-    /// A call that is given up takes its connection with it, because its answer would be read as the next one's.
+    /// Sends one line and returns what follows `ok ` in the answer, as long as the deadline in force allows.
     pub(crate) async fn call(&self, line: &str) -> io::Result<String> {
+        let Some(deadline) = Deadline::current() else {
+            return self.exchange(line).await;
+        };
+        let answer = deadline.bound(self.exchange(line)).await;
+        answer.map_err(|late| io::Error::new(io::ErrorKind::TimedOut, late))?
+    }
+
+    /// A call that is given up takes its connection with it, because its answer would be read as the next one's.
+    async fn exchange(&self, line: &str) -> io::Result<String> {
         let mut connection = self.connection().await?;
         connection
             .get_mut()

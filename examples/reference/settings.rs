@@ -2,7 +2,10 @@
 
 use std::fmt;
 use std::str::FromStr;
+use trimtab_host::object_pool::ObjectPool;
 use trimtab_host::pool::{BuildError, Pool};
+use trimtab_host::slab::Slab;
+use trimtab_host::threads::{ThreadBuildError, ThreadPool};
 use trimtab_protocol::state::PoolKind;
 
 /// The start of one pool: `WORKERS:QUEUE:TIMEOUT_MS`.
@@ -53,6 +56,31 @@ impl PoolSettings {
             .timeout_ms(self.timeout_ms, 100..=600_000)
             .build()
     }
+}
+
+/// Buffers into which pages are rendered: a few, for a host that does not know yet how many are needed at a time.
+pub(crate) fn page_buffers() -> Result<ObjectPool<Vec<u8>>, BuildError> {
+    ObjectPool::builder("page-buffers", || Vec::with_capacity(8 * 1024))
+        .kind(PoolKind::Web)
+        .objects(16, 1..=10_000)
+        .bytes_max(256 * 1024)
+        .build()
+}
+
+/// Chunks into which receipts are compressed.
+pub(crate) fn receipt_chunks() -> Result<Slab, BuildError> {
+    Slab::builder("receipt-chunks")
+        .kind(PoolKind::Api)
+        .chunk_bytes(512, 256..=65_536)
+        .build()
+}
+
+/// Threads for what computes: at most four, for a receipt takes a millisecond or two.
+pub(crate) fn computing() -> Result<ThreadPool, ThreadBuildError> {
+    ThreadPool::builder("computing")
+        .workers(2, 1..=4)
+        .queue_limit(64, 0..=1_000)
+        .build()
 }
 
 impl fmt::Display for PoolSettings {

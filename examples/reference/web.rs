@@ -1,10 +1,15 @@
 //! The web pool's work: a customer's page, from three questions to the catalogue that follow each other, and a template.
 //!
 //! It nearly only waits, so a pool that is small for its rate leaves the machine idle and its customers in the queue.
+//!
+//! A page is rendered into a buffer that is used again: it goes out as the body without a copy, and comes back to its pool once
+//! it was sent.
 
 use super::host::{Failure, Service};
+use axum::body::Body;
 use axum::extract::{Path, State};
-use axum::response::Html;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
 use minijinja::{AutoEscape, Environment, Value, context};
 use std::sync::Arc;
 
@@ -23,16 +28,20 @@ pub(crate) fn templates() -> Result<Environment<'static>, minijinja::Error> {
 pub(crate) async fn page(
     State(service): State<Arc<Service>>,
     Path(customer): Path<u32>,
-) -> Result<Html<String>, Failure> {
+) -> Result<Response, Failure> {
     let person = entry(&service, &format!("customer:{customer}")).await?;
     let basket = entry(&service, &format!("basket:{customer}")).await?;
     let offers = entry(&service, &format!("offers:{}", person["segment"])).await?;
-    let page = service.templates.get_template("page")?.render(context! {
+    let mut page = service.pages.take();
+    let shown = context! {
         customer => value(&person),
         basket => value(&basket),
         offers => value(&offers),
-    })?;
-    Ok(Html(page))
+    };
+    let template = service.templates.get_template("page")?;
+    drop(template.render_captured_to(shown, &mut *page)?);
+    let html = [(CONTENT_TYPE, "text/html; charset=utf-8")];
+    Ok((html, Body::from(page.freeze())).into_response())
 }
 
 async fn entry(service: &Service, key: &str) -> Result<serde_json::Value, Failure> {

@@ -6,6 +6,7 @@
 
 mod command;
 mod learnt;
+mod setting;
 
 pub use command::command;
 
@@ -99,16 +100,10 @@ pub fn because(reason: &Reason) -> String {
             holder,
             expires_in_ms,
         } => standby(holder, *expires_in_ms),
-        Reason::Watching { seconds, needed_s } => format!(
-            "work waits, but for {} s so far, and {} s are watched before anything is tried",
-            figure(*seconds),
-            figure(*needed_s)
-        ),
+        Reason::Watching { seconds, needed_s } => watching(*seconds, *needed_s),
         Reason::LeasePending => "the lease is asked for and not granted yet".to_owned(),
         Reason::Frozen => "an operator froze the host".to_owned(),
-        Reason::NotOffered => {
-            "control is switched off in the host, or it offers no changes".to_owned()
-        }
+        Reason::NotOffered => NOT_OFFERED.to_owned(),
         Reason::Pinned { knob } => format!("an operator holds {}", foreign(knob.as_str())),
         Reason::Yielding { seconds } => yielding(*seconds),
         Reason::ProfileChosen {
@@ -119,15 +114,9 @@ pub fn because(reason: &Reason) -> String {
         Reason::Idle => "there is little to do".to_owned(),
         Reason::Ample => "work flows and nothing waits".to_owned(),
         Reason::NothingToGain => "nothing that may be tried promises a gain".to_owned(),
-        Reason::InPlace => "every knob stands where the profile has it".to_owned(),
         Reason::TooFew { completed, needed } => too_few(*completed, *needed),
         Reason::Settling => "a change is on its way or still taking effect".to_owned(),
         Reason::Measuring { seconds, verdict } => measuring(*seconds, verdict),
-        Reason::QuietAwaited => "it can wait while work waits or a size is on trial".to_owned(),
-        Reason::Pausing { seconds } => format!(
-            "the last change was refused or undone, so nothing is asked for another {} s",
-            figure(*seconds)
-        ),
         Reason::OtherTrial { pool } => format!("pool `{}` has the host's one trial", foreign(pool)),
         Reason::Resting { direction, seconds } => resting(*direction, *seconds),
         Reason::AtBound { knob, bound } => at_bound(knob, *bound),
@@ -156,26 +145,35 @@ pub fn because(reason: &Reason) -> String {
         | Reason::TimeoutFollows { .. }
         | Reason::Relaxed { .. }
         | Reason::NeedsNoProof => learnt::because(reason),
-        Reason::ProfileSets => "the profile names these values".to_owned(),
-        Reason::MemoryHigh { share, at_share } => memory_step("has come to", *share, *at_share),
-        Reason::MemoryEased { share, at_share } => memory_step("has eased to", *share, *at_share),
-        Reason::TookEffect => "the values are in effect and as much is done as before".to_owned(),
-        Reason::NoEffect { seconds } => {
-            let seconds = figure(*seconds);
-            format!("the values did not come into effect within {seconds} s")
-        }
+        Reason::InPlace
+        | Reason::QuietAwaited
+        | Reason::Pausing { .. }
+        | Reason::ProfileSets
+        | Reason::MemoryHigh { .. }
+        | Reason::MemoryEased { .. }
+        | Reason::TookEffect
+        | Reason::NoEffect { .. } => setting::because(reason),
         Reason::Paid { verdict } => format!("it paid, as {}", found(verdict)),
         Reason::DidNotPay { verdict } => format!("it did not pay, as {}", found(verdict)),
         Reason::EvidenceLost { absence } => evidence_lost(*absence),
         Reason::ShuttingDown => "the sidecar ends and leaves no trial behind".to_owned(),
         Reason::TrialEnded { status } => trial_ended(*status).to_owned(),
         Reason::Refused { problem, detail } => refused(*problem, detail),
-        Reason::NotSent => {
-            "it was not sent, because the ledger could not take the intent or act was busy"
-                .to_owned()
-        }
+        Reason::NotSent => NOT_SENT.to_owned(),
         Reason::AnswerLost { absence } => answer_lost(*absence),
     }
+}
+
+const NOT_OFFERED: &str = "control is switched off in the host, or it offers no changes";
+const NOT_SENT: &str =
+    "it was not sent, because the ledger could not take the intent or act was busy";
+
+fn watching(seconds: f64, needed_s: f64) -> String {
+    format!(
+        "work waits, but for {} s so far, and {} s are watched before anything is tried",
+        figure(seconds),
+        figure(needed_s)
+    )
 }
 
 fn blind(missing: &str, why: Absence) -> String {
@@ -247,14 +245,6 @@ fn memory_forbids(predicted: f64, allowed: f64) -> String {
         "that size would take {} of the memory limit, and {} is allowed",
         percent(predicted),
         percent(allowed)
-    )
-}
-
-fn memory_step(how: &str, share: f64, at_share: f64) -> String {
-    format!(
-        "memory {how} {} of its limit, and the ladder's step is at {}",
-        percent(share),
-        percent(at_share)
     )
 }
 

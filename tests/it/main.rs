@@ -13,6 +13,7 @@ mod flame;
 mod fuzz;
 mod hands;
 mod lifecycle;
+mod others;
 mod pages;
 mod starts;
 mod support;

@@ -40,12 +40,15 @@ use queue::{Leave, Queue};
 use stage::{Core, StagePart, Yield};
 use std::error::Error;
 use std::fmt;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::hash::Hash;
+use std::pin::pin;
 use std::sync::{Arc, OnceLock};
+use std::task::Poll;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use trimtab_protocol::name::PoolName;
+use trimtab_sys::clock::boot_ns;
 
 pub use stage::Stage;
 
@@ -134,7 +137,7 @@ impl<T: Send + 'static> Pipeline<T> {
     /// # Errors
     /// [`Closed`] with the work, when the pipeline takes in nothing more.
     pub async fn send(&self, item: T) -> Result<(), Closed<T>> {
-        self.inner.first.put(item).await.map_err(Closed)
+        self.inner.first.put(item, boot_ns()).await.map_err(Closed)
     }
 
     /// Sends a piece of work in if there is room now. One that finds none counts as rejected by the first stage.
@@ -192,7 +195,7 @@ pub struct Outlet<T> {
 impl<T> Outlet<T> {
     /// The next that comes out; nothing once the pipeline is closed and empty. What is not taken holds the pipeline back.
     pub async fn next(&mut self) -> Option<T> {
-        let taken = self.queue.take(|_| Leave::Take).await;
+        let taken = self.queue.take(None, |_| Leave::Take).await;
         taken.ok().map(|taken| taken.item)
     }
 }
@@ -217,10 +220,20 @@ struct Exit<T> {
 }
 
 impl<T> Exit<T> {
-    async fn put(&self, item: T) {
-        if let Some(queue) = self.next.get() {
-            // A queue that was closed by whoever read from it: the result has nowhere to go.
-            drop(queue.put(item).await);
+    /// Hands a result on; whether there was room at once.
+    async fn put(&self, item: T, now_ns: u64) -> bool {
+        let Some(queue) = self.next.get() else {
+            return true;
+        };
+        let mut putting = pin!(queue.put(item, now_ns));
+        let at_once = poll_fn(|context| Poll::Ready(putting.as_mut().poll(context))).await;
+        match at_once {
+            // Where whoever read from the queue has closed it, the result has nowhere to go.
+            Poll::Ready(_) => true,
+            Poll::Pending => {
+                drop(putting.await);
+                false
+            }
         }
     }
 
@@ -430,10 +443,6 @@ impl<In: Send + 'static, Out: Send + 'static> Builder<In, Out> {
     }
 }
 
-#[expect(
-    clippy::type_complexity,
-    reason = "the three ends of one exit, taken apart at once"
-)]
 fn exit<T>() -> (Exit<T>, Cell<T>, Arc<OnceLock<watch::Sender<bool>>>) {
     let (next, done) = (Arc::new(OnceLock::new()), Arc::new(OnceLock::new()));
     let exit = Exit {

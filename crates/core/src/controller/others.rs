@@ -9,9 +9,10 @@
 
 mod keeper;
 
+use super::round::{PoolReading, Round};
 use super::trial::trial_ms;
 use super::tuner::Choice;
-use super::{Controller, PoolReading, Round, tunable};
+use super::{Controller, tunable};
 use crate::decision::{Step, TrialId};
 use crate::guard::{Setting, review_setting};
 use crate::moment::{Moment, Span};

@@ -9,7 +9,7 @@ use crate::signal::HostSignals;
 use crate::window::PoolDelta;
 use std::collections::BTreeMap;
 use trimtab_protocol::decision::{Absence, Action, Reason};
-use trimtab_protocol::name::PoolName;
+use trimtab_protocol::name::{Generation, PoolName};
 use trimtab_protocol::state::HostState;
 use trimtab_protocol::view::DecisionRecord;
 
@@ -87,26 +87,43 @@ impl Controller {
             }
             round.add(tuner, &choice, tick);
         }
-        let quiet = probing.is_none() && !tuners.values().any(Tuner::is_waiting);
         self.tuners = tuners;
-        let mut others = std::mem::take(&mut self.others);
-        let tick = OthersTick {
-            observation,
-            state,
-            signals,
-            deltas,
-            generation: issued.is_none().then_some(generation),
-            quiet,
-        };
-        if others.decide(self, &tick, &mut round) {
-            issued = Some(generation);
-        }
-        self.others = others;
+        let reading = (observation, state, signals, deltas);
+        let free = issued.is_none().then_some(generation);
+        issued = self.decide_others(reading, free, &mut round).or(issued);
         self.generation = issued.unwrap_or(self.generation);
         // Rollbacks and confirmations before trials, and pools in the order of their names.
         round.steps.sort_by_key(|step| matches!(step, Step::Try(_)));
         round.records.sort_by(|left, right| left.0.cmp(&right.0));
         round
+    }
+
+    /// The pools without workers; the number of the change that was begun, if one was.
+    fn decide_others(
+        &mut self,
+        (observation, state, signals, deltas): (
+            &Observation,
+            &HostState,
+            &HostSignals,
+            &BTreeMap<PoolName, PoolReading>,
+        ),
+        generation: Option<Generation>,
+        round: &mut Round,
+    ) -> Option<Generation> {
+        let at_work = |tuner: &Tuner| tuner.is_probing() || tuner.is_waiting();
+        let quiet = !self.tuners.values().any(at_work);
+        let tick = OthersTick {
+            observation,
+            state,
+            signals,
+            deltas,
+            generation,
+            quiet,
+        };
+        let mut others = std::mem::take(&mut self.others);
+        let begun = others.decide(self, &tick, round);
+        self.others = others;
+        generation.filter(|_| begun)
     }
 
     fn ticks<'a>(

@@ -90,9 +90,9 @@ impl<T: Send + 'static> Collector<T> {
         let mut open: Option<Open<T, K>> = None;
         loop {
             let taken = match &open {
-                None => self.queue.take(|_| Leave::Take).await,
+                None => self.queue.take(None, |_| Leave::Take).await,
                 Some(batch) => {
-                    let next = self.queue.take(|_| Leave::Take);
+                    let next = self.queue.take(None, |_| Leave::Take);
                     match tokio::time::timeout_at(batch.due, next).await {
                         Ok(taken) => taken,
                         Err(_) => {
@@ -167,7 +167,7 @@ impl<T: Send + 'static> Collector<T> {
         }
         if !items.is_empty() {
             self.batches.fetch_add(1, Ordering::Relaxed);
-            self.exit.put(items).await;
+            self.exit.put(items, now_ns).await;
         }
     }
 

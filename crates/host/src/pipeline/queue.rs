@@ -6,7 +6,7 @@
 use crate::counters::{Counters, Stint};
 use crate::dial::Dial;
 use crate::fuse::Fuse;
-use crate::limit::line::{Line, LineReading};
+use crate::limit::line::LineReading;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
@@ -20,7 +20,6 @@ pub(super) struct Queue<T> {
     filled: Notify,
     /// There is room again.
     room: Notify,
-    line: Line,
     pub(super) limit: Dial,
     pub(super) counters: Counters,
     pub(super) fuse: Arc<Fuse>,
@@ -85,19 +84,19 @@ impl<T> Queue<T> {
             }),
             filled: Notify::new(),
             room: Notify::new(),
-            line: Line::default(),
             limit,
             counters: Counters::default(),
             fuse: Arc::default(),
         }
     }
 
-    /// Puts something in as soon as there is room; gives it back when the queue is closed.
-    pub(super) async fn put(&self, mut item: T) -> Result<(), T> {
+    /// Puts something in as soon as there is room; gives it back when the queue is closed. `now_ns` is the time when it is
+    /// first tried, and says when the item came.
+    pub(super) async fn put(&self, mut item: T, now_ns: u64) -> Result<(), T> {
         loop {
             // Made before the look, so that room which comes right after it is not missed.
             let room = self.room.notified();
-            let waiting = match self.try_put_or_wait(item) {
+            let waiting = match self.try_put_or_wait(item, now_ns) {
                 Put::Done => return Ok(()),
                 Put::Closed(item) => return Err(item),
                 Put::Full(back, waiting) => {
@@ -112,7 +111,7 @@ impl<T> Queue<T> {
 
     /// Puts something in if there is room now.
     pub(super) fn try_put(&self, item: T) -> Result<(), (T, bool)> {
-        match self.try_put_or_wait(item) {
+        match self.try_put_or_wait(item, boot_ns()) {
             Put::Done => Ok(()),
             Put::Closed(item) => Err((item, true)),
             Put::Full(item, _) => {
@@ -122,7 +121,7 @@ impl<T> Queue<T> {
         }
     }
 
-    fn try_put_or_wait(&self, item: T) -> Put<'_, T> {
+    fn try_put_or_wait(&self, item: T, arrived_ns: u64) -> Put<'_, T> {
         let mut state = self.lock();
         if state.closed {
             return Put::Closed(item);
@@ -131,7 +130,6 @@ impl<T> Queue<T> {
             state.putters_waiting += 1;
             return Put::Full(item, Waiting(self, Side::Putter));
         }
-        let arrived_ns = boot_ns();
         let ticket = state.next_ticket;
         state.next_ticket += 1;
         state.offset_ns = state.offset_ns.wrapping_sub(arrived_ns);
@@ -141,7 +139,6 @@ impl<T> Queue<T> {
             ticket,
         });
         self.counters.joined();
-        self.publish(&state);
         let wakes = state.takers_waiting > 0;
         let more_room = state.putters_waiting > 0 && state.entries.len() < self.room_for();
         drop(state);
@@ -155,8 +152,13 @@ impl<T> Queue<T> {
     }
 
     /// Takes the oldest as soon as there is one and `may` lets it; none once the queue is closed and empty, or `may` says to
-    /// retire. `may` is asked under the queue's lock, with the number of the oldest.
-    pub(super) async fn take(&self, may: impl Fn(Option<u64>) -> Leave) -> Result<Taken<T>, Gone> {
+    /// retire. `may` is asked under the queue's lock, with the number of the oldest. `now_ns` is the time where that is known;
+    /// the clock is looked at again after a wait.
+    pub(super) async fn take(
+        &self,
+        mut now_ns: Option<u64>,
+        may: impl Fn(Option<u64>) -> Leave,
+    ) -> Result<Taken<T>, Gone> {
         loop {
             let filled = self.filled.notified();
             let waiting = {
@@ -171,7 +173,7 @@ impl<T> Queue<T> {
                         return Err(Gone::Retired);
                     }
                     Leave::Take if !self.fuse.is_burnt() => {
-                        if let Some(taken) = self.pop(&mut state) {
+                        if let Some(taken) = self.pop(&mut state, now_ns) {
                             return Ok(taken);
                         }
                     }
@@ -184,20 +186,21 @@ impl<T> Queue<T> {
                 Waiting(self, Side::Taker)
             };
             filled.await;
+            now_ns = None;
             drop(waiting);
         }
     }
 
-    fn pop(&self, state: &mut State<T>) -> Option<Taken<T>> {
+    fn pop(&self, state: &mut State<T>, now_ns: Option<u64>) -> Option<Taken<T>> {
         let Entry {
             item,
             arrived_ns,
             ticket,
         } = state.entries.pop_front()?;
-        let now_ns = boot_ns();
+        // It may have come since the time was looked at.
+        let now_ns = now_ns.unwrap_or_else(boot_ns).max(arrived_ns);
         state.offset_ns = state.offset_ns.wrapping_add(now_ns);
         self.counters.begin_queued(ticket, now_ns);
-        self.publish(state);
         // One who was woken may find more than one has put in meanwhile: the next is woken by whoever takes.
         if !state.entries.is_empty() && state.takers_waiting > 0 {
             self.filled.notify_one();
@@ -226,30 +229,30 @@ impl<T> Queue<T> {
     }
 
     pub(super) fn queued(&self) -> u64 {
-        self.line.queued()
+        u64::try_from(self.lock().entries.len()).unwrap_or(u64::MAX)
     }
 
-    /// The figures of the line, or nothing while they change too fast.
+    /// The figures of the line, or nothing while somebody is at it: whoever reads them must not hold up the work.
     pub(super) fn line(&self) -> Option<LineReading> {
-        self.line.read()
+        let state = (0..TRIES).find_map(|_| self.state.try_lock().ok())?;
+        Some(LineReading {
+            queued: u64::try_from(state.entries.len()).unwrap_or(u64::MAX),
+            offset_ns: state.offset_ns,
+            oldest_ns: state.entries.front().map_or(0, |entry| entry.arrived_ns),
+        })
     }
 
     fn room_for(&self) -> usize {
         usize::try_from(self.limit.get()).unwrap_or(usize::MAX)
     }
 
-    fn publish(&self, state: &State<T>) {
-        self.line.publish(LineReading {
-            queued: u64::try_from(state.entries.len()).unwrap_or(u64::MAX),
-            offset_ns: state.offset_ns,
-            oldest_ns: state.entries.front().map_or(0, |entry| entry.arrived_ns),
-        });
-    }
-
     fn lock(&self) -> MutexGuard<'_, State<T>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+/// How often a reader tries to have a look before it goes by what it last saw.
+const TRIES: usize = 100;
 
 /// How an attempt to put something in went.
 enum Put<'a, T> {
@@ -305,33 +308,33 @@ mod tests {
     #[tokio::test]
     async fn who_finds_it_full_waits_until_something_is_taken() {
         let queue = queue(2);
-        queue.put(1).await.unwrap();
-        queue.put(2).await.unwrap();
+        queue.put(1, boot_ns()).await.unwrap();
+        queue.put(2, boot_ns()).await.unwrap();
         assert_eq!(queue.try_put(9), Err((9, false)));
-        let mut third = pin!(queue.put(3));
+        let mut third = pin!(queue.put(3, boot_ns()));
         assert!(is_pending(&mut third).await);
-        assert_eq!(queue.take(any).await.unwrap().item, 1);
+        assert_eq!(queue.take(None, any).await.unwrap().item, 1);
         third.await.unwrap();
-        assert_eq!(queue.take(any).await.unwrap().item, 2);
-        assert_eq!(queue.take(any).await.unwrap().item, 3);
+        assert_eq!(queue.take(None, any).await.unwrap().item, 2);
+        assert_eq!(queue.take(None, any).await.unwrap().item, 3);
     }
 
     #[tokio::test]
     async fn a_closed_queue_takes_in_nothing_and_is_emptied() {
         let queue = queue(5);
-        queue.put(1).await.unwrap();
+        queue.put(1, boot_ns()).await.unwrap();
         queue.close();
-        assert_eq!(queue.put(2).await, Err(2));
-        assert_eq!(queue.take(any).await.unwrap().item, 1);
-        assert_eq!(queue.take(any).await.unwrap_err(), Gone::Closed);
+        assert_eq!(queue.put(2, boot_ns()).await, Err(2));
+        assert_eq!(queue.take(None, any).await.unwrap().item, 1);
+        assert_eq!(queue.take(None, any).await.unwrap_err(), Gone::Closed);
     }
 
     #[tokio::test]
     async fn nothing_is_taken_while_the_fuse_is_burnt() {
         let queue = queue(5);
-        queue.put(1).await.unwrap();
+        queue.put(1, boot_ns()).await.unwrap();
         queue.fuse.arm(1);
-        let mut taking = pin!(queue.take(any));
+        let mut taking = pin!(queue.take(None, any));
         assert!(is_pending(&mut taking).await);
         queue.fuse.clear();
         queue.look_again();
@@ -342,12 +345,12 @@ mod tests {
     async fn who_gives_up_waiting_leaves_no_trace() {
         let queue = queue(1);
         {
-            let mut taking = pin!(queue.take(any));
+            let mut taking = pin!(queue.take(None, any));
             assert!(is_pending(&mut taking).await);
         }
-        queue.put(1).await.unwrap();
+        queue.put(1, boot_ns()).await.unwrap();
         {
-            let mut putting = pin!(queue.put(2));
+            let mut putting = pin!(queue.put(2, boot_ns()));
             assert!(is_pending(&mut putting).await);
         }
         let state = queue.lock();

@@ -184,9 +184,11 @@ impl<I: Send + 'static, O: Send + 'static> Core<I, O> {
                 _ => Leave::Take,
             }
         };
+        // Handing on takes no time worth another look at the clock, unless it has to wait.
+        let mut now_ns = None;
         let gone = loop {
-            match self.queue.take(may).await {
-                Ok(taken) => self.work_off(taken, work).await,
+            match self.queue.take(now_ns, may).await {
+                Ok(taken) => now_ns = self.work_off(taken, work).await,
                 Err(gone) => break gone,
             }
             // Queues that are never empty must not keep a worker on its thread for ever.
@@ -198,7 +200,8 @@ impl<I: Send + 'static, O: Send + 'static> Core<I, O> {
         }
     }
 
-    async fn work_off<F, W>(&self, taken: Taken<I>, work: &F)
+    /// Does one piece of work and hands on what it yields; the time, if that took none worth mentioning.
+    async fn work_off<F, W>(&self, taken: Taken<I>, work: &F) -> Option<u64>
     where
         F: Fn(I) -> W + Sync,
         W: Future<Output = Result<Yield<O>, Failure>> + Send,
@@ -221,28 +224,32 @@ impl<I: Send + 'static, O: Send + 'static> Core<I, O> {
             }
         };
         self.busy.fetch_sub(1, Ordering::Relaxed);
-        self.queue.counters.end(stint, outcome, boot_ns());
+        let now_ns = boot_ns();
+        self.queue.counters.end(stint, outcome, now_ns);
         match &self.order {
-            None => self.send(result).await,
+            None => return self.send(result, now_ns).await.then_some(now_ns),
             Some(order) => {
                 let mut next = order.bring(ticket, result);
                 while let Some(result) = next {
-                    self.send(result).await;
+                    self.send(result, boot_ns()).await;
                     next = order.next();
                 }
                 self.queue.look_again();
             }
         }
+        None
     }
 
-    async fn send(&self, result: Option<Yield<O>>) {
+    /// Hands on what a piece of work yielded; whether there was room at once.
+    async fn send(&self, result: Option<Yield<O>>, now_ns: u64) -> bool {
         match result {
-            None => {}
-            Some(Yield::One(item)) => self.exit.put(item).await,
+            None => true,
+            Some(Yield::One(item)) => self.exit.put(item, now_ns).await,
             Some(Yield::Many(items)) => {
                 for item in items {
-                    self.exit.put(item).await;
+                    self.exit.put(item, boot_ns()).await;
                 }
+                false
             }
         }
     }
