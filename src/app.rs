@@ -12,6 +12,7 @@ use crate::host_client::HostClient;
 use crate::intake::door::Door;
 use crate::intake::latch::Latch;
 use crate::intake::{self, Intake};
+use crate::message::{ProfileOrder, Recorded};
 use crate::record::journal::Journal;
 use crate::record::ledger::JsonLines;
 use crate::record::{Outlets, Recorder, Retention};
@@ -141,7 +142,6 @@ fn spawn_loop(
     let (orders, ordered) = mpsc::channel(1);
     let (receipts, received) = mpsc::channel(RECEIPTS);
     let (records, recorded) = mpsc::channel(RECORDS);
-    let (errands, errand) = mpsc::channel(COMMANDS);
     let (wishes, wished) = mpsc::channel(COMMANDS);
     let latch = Latch::open(&config.ledger.directory, DISK);
     if latch.is_frozen() {
@@ -175,19 +175,8 @@ fn spawn_loop(
         clock: Arc::clone(clock),
         frozen: latch.subscribe(),
     };
-    let operators = Errands {
-        client: HostClient::new(config.intake.host_socket.clone(), config.call_deadline),
-    };
-    let intake = Intake::new(intake::Deps {
-        host: settings.host.clone(),
-        latch: latch.clone(),
-        errands,
-        wishes,
-        rulings: None,
-        records: records.clone(),
-        clock: Arc::clone(clock),
-        patience: config.call_deadline.saturating_add(DISK),
-    });
+    let frozen = latch.subscribe();
+    let (errands, intake) = open_intake(config, clock, latch, (wishes, records.clone()));
     let controller = Controller::new(settings.clone());
     let decide = Decide {
         controller,
@@ -195,16 +184,40 @@ fn spawn_loop(
         records,
         clock: Arc::clone(clock),
         interval,
-        frozen: latch.subscribe(),
+        frozen,
         wishes: wished,
     };
 
     stages.spawn(named("sense", sense.run(observations, until(stopped))));
     stages.spawn(named("decide", decide.run(observed)));
     stages.spawn(named("act", act.run(ordered)));
-    stages.spawn(named("errands", operators.run(errand)));
+    stages.spawn(named("errands", errands));
     stages.spawn(named("record", recorder.run(recorded)));
     (outlets, intake)
+}
+
+/// What takes operators' commands, and the task that carries them to the host.
+fn open_intake(
+    config: &Config,
+    clock: &Arc<dyn Clock>,
+    latch: Latch,
+    (wishes, records): (mpsc::Sender<ProfileOrder>, mpsc::Sender<Recorded>),
+) -> (impl Future<Output = ()> + Send + use<>, Intake) {
+    let (errands, errand) = mpsc::channel(COMMANDS);
+    let operators = Errands {
+        client: HostClient::new(config.intake.host_socket.clone(), config.call_deadline),
+    };
+    let intake = Intake::new(intake::Deps {
+        host: config.settings.host.clone(),
+        latch,
+        errands,
+        wishes,
+        rulings: None,
+        records,
+        clock: Arc::clone(clock),
+        patience: config.call_deadline.saturating_add(DISK),
+    });
+    (operators.run(errand), intake)
 }
 
 /// The listener for the pages: one that a supervisor hands over, else one of our own.

@@ -111,11 +111,7 @@ pub fn because(reason: &Reason) -> String {
         }
         Reason::Pinned { knob } => format!("an operator holds {}", foreign(knob.as_str())),
         Reason::Yielding { seconds } => yielding(*seconds),
-        Reason::ProfileChosen {
-            profile,
-            before,
-            because,
-        } => command::profile_chosen(profile, before, because),
+        Reason::ProfileChosen { .. } => command::because(reason),
         Reason::Idle => "there is little to do".to_owned(),
         Reason::Ample => "work flows and nothing waits".to_owned(),
         Reason::NothingToGain => "nothing that may be tried promises a gain".to_owned(),
@@ -156,13 +152,12 @@ pub fn because(reason: &Reason) -> String {
         Reason::ShuttingDown => "the sidecar ends and leaves no trial behind".to_owned(),
         Reason::TrialEnded { status } => trial_ended(*status).to_owned(),
         Reason::Refused { problem, detail } => refused(*problem, detail),
-        Reason::NotSent => {
-            "it was not sent, because the ledger could not take the intent or act was busy"
-                .to_owned()
-        }
+        Reason::NotSent => NOT_SENT.to_owned(),
         Reason::AnswerLost { absence } => answer_lost(*absence),
     }
 }
+
+const NOT_SENT: &str = "it was not sent, because the ledger could not take the intent, act was busy, or a freeze came first";
 
 fn blind(missing: &str, why: Absence) -> String {
     format!("{} is missing, because {}", foreign(missing), absence(why))

@@ -27,7 +27,7 @@ struct Step {
     run: fn(&Path) -> Result<Option<String>>,
 }
 
-const STEPS: [Step; 10] = [
+const STEPS: [Step; 11] = [
     step("format", true, |root| {
         shell::cargo(root, &["fmt", "--all", "--check"]).map(|()| None)
     }),
