@@ -8,11 +8,12 @@ use crate::act::operator::Errands;
 use crate::clock::{BootClock, Clock};
 use crate::config::Config;
 use crate::decide::Decide;
+use crate::flame::{Flame, Remember};
 use crate::host_client::HostClient;
 use crate::intake::door::Door;
 use crate::intake::latch::Latch;
 use crate::intake::{self, Intake};
-use crate::message::{ProfileOrder, Recorded};
+use crate::message::{FlameCall, ProfileOrder, Recorded};
 use crate::record::journal::Journal;
 use crate::record::ledger::JsonLines;
 use crate::record::{Outlets, Recorder, Retention};
@@ -43,6 +44,8 @@ const RECEIPTS: usize = 64;
 const COMMANDS: usize = 4;
 /// How long the disk may take for what an operator told.
 const DISK: Duration = Duration::from_secs(2);
+/// Questions that may wait for the stage that carries them to the profiler.
+const QUESTIONS: usize = 16;
 /// Messages that may wait for record while it works on one.
 const RECORDS: usize = 64;
 
@@ -95,7 +98,8 @@ pub async fn run(
         Some(file) => intake.for_http(bound, &config.serve.allowed_hosts, file.clone()),
         None => Router::new(),
     };
-    let deps = serve_deps(&config, outlets, &clock);
+    let flame = spawn_flame(&mut stages, &config, &outlets);
+    let deps = serve_deps(&config, outlets, flame, &clock);
     if let Some(listener) = probes {
         let (deps, closed) = (deps.clone(), until(closed.clone()));
         stages.spawn(named("health", serve::run_health(listener, deps, closed)));
@@ -284,7 +288,29 @@ fn spawn_door(
     }
 }
 
-fn serve_deps(config: &Config, outlets: Outlets, clock: &Arc<dyn Clock>) -> serve::Deps {
+fn spawn_flame(
+    stages: &mut JoinSet<&'static str>,
+    config: &Config,
+    outlets: &Outlets,
+) -> mpsc::Sender<FlameCall> {
+    let (flame, asked) = mpsc::channel(QUESTIONS);
+    let remember = config.flame.remember.then_some(Remember {
+        hz: config.flame.hz,
+        bytes_max: config.flame.max_bytes,
+    });
+    stages.spawn(named(
+        "flame",
+        Flame::new(remember, outlets.view.clone()).run(asked),
+    ));
+    flame
+}
+
+fn serve_deps(
+    config: &Config,
+    outlets: Outlets,
+    flame: mpsc::Sender<FlameCall>,
+    clock: &Arc<dyn Clock>,
+) -> serve::Deps {
     let (metrics, clock) = (outlets.metrics, Arc::clone(clock));
     serve::Deps {
         view: outlets.view,
@@ -292,6 +318,8 @@ fn serve_deps(config: &Config, outlets: Outlets, clock: &Arc<dyn Clock>) -> serv
         metrics: Arc::new(move || metrics.render()),
         now: Arc::new(move || clock.now()),
         stale_after: Span::from_ns(config.settings.interval.as_ns().saturating_mul(3)),
+        flame,
+        own_profile: config.flame.own_profile.clone(),
         names: config.serve.allowed_hosts.clone(),
     }
 }

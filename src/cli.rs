@@ -9,6 +9,7 @@ mod client;
 mod completions;
 mod conform;
 mod decisions;
+mod flame;
 mod freeze;
 mod init;
 mod operate;
@@ -28,6 +29,7 @@ pub use check::CheckArgs;
 pub use completions::{CompletionsArgs, ManArgs};
 pub use conform::ConformArgs;
 pub use decisions::DecisionsArgs;
+pub use flame::{FlameArgs, FormatArg, KindArg, ViewArg};
 pub use freeze::FreezeArgs;
 pub use init::InitArgs;
 pub use operate::OperateArgs;
@@ -56,6 +58,8 @@ pub enum Command {
     Run(RunArgs),
     /// Check a configuration and profiles, and say all that is wrong with them
     Check(CheckArgs),
+    /// Draw where a process's time goes, from outside and without preparing it
+    Flame(FlameArgs),
     /// Show what a running sidecar sees and does
     Status(StatusArgs),
     /// Show what a running sidecar decided, sent and was told
@@ -103,6 +107,7 @@ impl Command {
         Ok(match self {
             Self::Run(args) => return Err(args),
             Self::Check(args) => args.execute(&vars, console),
+            Self::Flame(args) => args.execute(console),
             Self::Status(args) => args.execute(console).await,
             Self::Decisions(args) => args.execute(console).await,
             Self::Why(args) => args.execute(console).await,

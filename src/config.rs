@@ -7,6 +7,7 @@
 
 mod door;
 mod error;
+mod flame;
 mod layers;
 mod profile;
 mod raw;
@@ -19,6 +20,7 @@ mod value;
 pub use door::IntakeConfig;
 pub(crate) use error::steers;
 pub use error::{ConfigError, ConfigErrors};
+pub use flame::FlameConfig;
 
 use self::error::Finding;
 use self::raw::Desk;
@@ -46,6 +48,8 @@ pub struct Config {
     pub serve: ServeConfig,
     /// Where operators' commands come in.
     pub intake: IntakeConfig,
+    /// The graphs of where the host's time goes.
+    pub flame: FlameConfig,
     /// The ledger.
     pub ledger: LedgerConfig,
     /// The sidecar's own log.

@@ -18,6 +18,7 @@ pub mod clock;
 pub mod config;
 pub mod conform;
 pub mod decide;
+pub mod flame;
 pub mod host_client;
 pub mod intake;
 pub mod message;

@@ -2,12 +2,14 @@
 //!
 //! Stages do not import one another, so the words in which decide and act speak to record, and intake to all three, stand here.
 
+use bytes::Bytes;
 use thiserror::Error;
 use tokio::sync::oneshot;
 use trimtab_core::controller::{ProfileSwitch, ProfileWish};
 use trimtab_core::decision::Decision;
 use trimtab_core::moment::{Moment, Span};
 use trimtab_core::observation::Answer;
+use trimtab_flame::ask::{Ask, Outcome};
 use trimtab_protocol::command::CommandRecord;
 use trimtab_protocol::name::{HostId, InstanceId, KnobName, PoolName};
 use trimtab_protocol::operator::{FreezeRequest, OperatorReceipt, PinRequest, ResetRequest};
@@ -133,4 +135,22 @@ pub struct Ruling {
     pub dry_run: bool,
     /// What was done, or why nothing was, in a sentence without its full stop.
     pub answer: oneshot::Sender<Result<String, String>>,
+}
+
+/// A question to the profiler.
+#[derive(Debug)]
+pub struct FlameCall {
+    /// The question.
+    pub ask: Ask,
+    /// Where the answer goes.
+    pub answer: oneshot::Sender<FlameAnswer>,
+}
+
+/// What the profiler answered.
+#[derive(Debug)]
+pub struct FlameAnswer {
+    /// What came of it.
+    pub outcome: Outcome,
+    /// The graph, if there is one.
+    pub bytes: Bytes,
 }

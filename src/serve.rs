@@ -13,6 +13,14 @@
 //! | `/healthz` | the same under its older name |
 //! | `/readyz` | 200 when every check passes, else 503; `?verbose` tells each check as JSON |
 //! | `/metrics` | metrics, as OpenMetrics or as plain text, by the `Accept` header |
+//! | `/flamegraph` | where the host's time goes, as a picture; `?target=host\|self`, `?host=`, `?type=`, `?seconds=`, `?hz=`, `?from=`, `?until=`, `?thread=`, `?inlined=`, `?view=`, `?format=` |
+//! | `/flamegraph/diff` | two remembered times compared; `?a=FROM..UNTIL&b=FROM..UNTIL` |
+//! | `/flamegraph/change/{generation}` | the seconds before a change against those after it; `?seconds=` |
+//! | `/heatmap` | the remembered seconds, each with a link to its graph; `?window=` |
+//! | `/profile/capabilities` | what can be seen of the host, and what is in the way of more |
+//! | `/profile/quality` | how good the last graphs were |
+//! | `/debug/pprof/` | what there is for `go tool pprof` |
+//! | `/debug/pprof/profile` | where the host's CPU time goes, as a gzipped profile; `?seconds=`, `?hz=`, `?target=` |
 //! | `/api/v1/hosts` | the hosts in short |
 //! | `/api/v1/hosts/{id}/status` | one host with its pools |
 //! | `/api/v1/hosts/{id}/samples` | what was read, oldest first; `?since=MOMENT_NS`, `?limit=` |
@@ -26,6 +34,7 @@ pub mod accept;
 mod dashboard;
 pub mod error;
 mod events;
+mod flame;
 pub mod guard;
 mod health;
 mod history;
@@ -34,6 +43,7 @@ mod page;
 mod patience;
 mod routes;
 
+use crate::message::FlameCall;
 use crate::serve::accept::Limits;
 use crate::serve::guard::Guard;
 use crate::view::{Stored, View};
@@ -43,7 +53,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, broadcast, watch};
+use tokio::sync::{Semaphore, broadcast, mpsc, watch};
 use trimtab_core::moment::{Moment, Span};
 
 /// How many event streams may be open.
@@ -68,6 +78,10 @@ pub struct Deps {
     pub now: Now,
     /// A host whose last tick is older than this makes the sidecar not ready.
     pub stale_after: Span,
+    /// Where the profiler is asked.
+    pub flame: mpsc::Sender<FlameCall>,
+    /// Where the host offers a profile of itself, if it does.
+    pub own_profile: Option<String>,
     /// Further names under which this server may be asked, each as it stands in `Host`, port included where there is one.
     pub names: Vec<String>,
 }

@@ -93,6 +93,7 @@ mod shipped {
             .replace("# profiles = ", "profiles = ")
             .replace("# checkout = ", "checkout = ")
             .replace("# holder = ", "holder = ")
+            .replace("# own_profile = ", "own_profile = ")
             .replace("# health = ", "health = ")
             .replace("# operator_socket = ", "operator_socket = ")
             .replace("# socket = ", "socket = ")
@@ -103,10 +104,11 @@ mod shipped {
         for (table, keys) in [
             (
                 "",
-                "mode, interval, profiles, hosts, serve, intake, ledger, lease, log",
+                "mode, interval, profiles, hosts, serve, flame, intake, ledger, lease, log",
             ),
             ("hosts", "id, socket, operator_socket, call_deadline, pools"),
             ("serve", "address, health, allowed_hosts"),
+            ("flame", "remember, hz, max_bytes, own_profile"),
             ("intake", "socket, uids, token_file"),
             ("ledger", "directory, max_bytes"),
             ("lease", "ttl, holder"),

@@ -6,7 +6,7 @@ use super::raw::{Desk, Found, Parsed, Spot};
 use super::section::{Section, closest, list, shorten};
 use super::unit::Unit;
 use super::value::{NumberRule, TextRule, contradiction};
-use super::{Config, LedgerConfig, LogConfig, LogFormat, ServeConfig};
+use super::{Config, FlameConfig, LedgerConfig, LogConfig, LogFormat, ServeConfig};
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -30,6 +30,7 @@ pub(super) struct Draft {
     holder: String,
     serve: ServeConfig,
     intake: door::Draft,
+    flame: FlameConfig,
     ledger: LedgerConfig,
     log: LogConfig,
 }
@@ -163,6 +164,7 @@ pub(super) fn read(files: &[Parsed<'_>], is_file: bool, base: &Path, desk: &Desk
     let host = host(&mut root, is_file, base, interval.as_ref());
     let serve = serve(&mut root);
     let intake = door::intake(&mut root, base);
+    let flame = super::flame::flame(&mut root);
     let ledger = ledger(&mut root, base);
     let log = log(&mut root);
     let mut lease = root.section("lease");
@@ -186,6 +188,7 @@ pub(super) fn read(files: &[Parsed<'_>], is_file: bool, base: &Path, desk: &Desk
         holder: holder.map_or_else(default_holder, |found| found.value),
         serve,
         intake,
+        flame,
         ledger,
         log,
     }
@@ -236,6 +239,7 @@ impl Draft {
             intake: self
                 .intake
                 .finish(&self.ledger.directory, host.operator_socket),
+            flame: self.flame,
             ledger: self.ledger,
             log: self.log,
             files,

@@ -115,9 +115,15 @@ pub fn because(reason: &Reason) -> String {
         Reason::Idle => "there is little to do".to_owned(),
         Reason::Ample => "work flows and nothing waits".to_owned(),
         Reason::NothingToGain => "nothing that may be tried promises a gain".to_owned(),
+        Reason::InPlace => "every knob stands where the profile has it".to_owned(),
         Reason::TooFew { completed, needed } => too_few(*completed, *needed),
         Reason::Settling => "a change is on its way or still taking effect".to_owned(),
         Reason::Measuring { seconds, verdict } => measuring(*seconds, verdict),
+        Reason::QuietAwaited => "it can wait while work waits or a size is on trial".to_owned(),
+        Reason::Pausing { seconds } => format!(
+            "the last change was refused or undone, so nothing is asked for another {} s",
+            figure(*seconds)
+        ),
         Reason::OtherTrial { pool } => format!("pool `{}` has the host's one trial", foreign(pool)),
         Reason::Resting { direction, seconds } => resting(*direction, *seconds),
         Reason::AtBound { knob, bound } => at_bound(knob, *bound),
@@ -146,6 +152,14 @@ pub fn because(reason: &Reason) -> String {
         | Reason::TimeoutFollows { .. }
         | Reason::Relaxed { .. }
         | Reason::NeedsNoProof => learnt::because(reason),
+        Reason::ProfileSets => "the profile names these values".to_owned(),
+        Reason::MemoryHigh { share, at_share } => memory_step("has come to", *share, *at_share),
+        Reason::MemoryEased { share, at_share } => memory_step("has eased to", *share, *at_share),
+        Reason::TookEffect => "the values are in effect and as much is done as before".to_owned(),
+        Reason::NoEffect { seconds } => {
+            let seconds = figure(*seconds);
+            format!("the values did not come into effect within {seconds} s")
+        }
         Reason::Paid { verdict } => format!("it paid, as {}", found(verdict)),
         Reason::DidNotPay { verdict } => format!("it did not pay, as {}", found(verdict)),
         Reason::EvidenceLost { absence } => evidence_lost(*absence),
@@ -228,6 +242,14 @@ fn memory_forbids(predicted: f64, allowed: f64) -> String {
         "that size would take {} of the memory limit, and {} is allowed",
         percent(predicted),
         percent(allowed)
+    )
+}
+
+fn memory_step(how: &str, share: f64, at_share: f64) -> String {
+    format!(
+        "memory {how} {} of its limit, and the ladder's step is at {}",
+        percent(share),
+        percent(at_share)
     )
 }
 
@@ -504,6 +526,24 @@ mod tests {
         needed_s: 1.0,
     };
 
+    /// The reasons for values that are set and not searched for.
+    fn settings() -> Vec<Reason> {
+        let (share, at_share) = (0.74, 0.7);
+        vec![
+            Reason::InPlace,
+            Reason::QuietAwaited,
+            Reason::Pausing { seconds: 12.0 },
+            Reason::ProfileSets,
+            Reason::MemoryHigh { share, at_share },
+            Reason::MemoryEased {
+                share: 0.5,
+                at_share,
+            },
+            Reason::TookEffect,
+            Reason::NoEffect { seconds: 30.0 },
+        ]
+    }
+
     fn reasons() -> Vec<Reason> {
         let absence = Absence::TimedOut;
         let knob = KnobName::from("workers");
@@ -589,6 +629,7 @@ mod tests {
         all.push(WATCHING);
         all.extend(learnt::tests::reasons());
         all.extend(command::tests::profile_reasons());
+        all.extend(settings());
         all.extend(ends.map(|status| Reason::TrialEnded { status }));
         all.extend(
             verdicts()

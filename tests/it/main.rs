@@ -9,6 +9,7 @@ mod asking;
 mod commands;
 mod conform;
 mod faults;
+mod flame;
 mod hands;
 mod lifecycle;
 mod pages;

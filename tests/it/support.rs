@@ -210,6 +210,13 @@ impl Sidecar {
         Self::start_with_ledger(service, name, &directory.join(name)).await
     }
 
+    /// The same with more in its configuration.
+    pub(crate) async fn start_with(service: &Service, name: &str, extra: &str) -> Self {
+        let ledger = service.directory.path().join(name);
+        let (config, log) = Self::configure(service, name, &ledger, |text| text + "\n" + extra);
+        Self::spawn(trimtab().args(["run", "--config"]).arg(&config), log).await
+    }
+
     pub(crate) async fn start_with_ledger(service: &Service, name: &str, ledger: &Path) -> Self {
         let (config, log) = Self::configure(service, name, ledger, |text| text);
         Self::spawn(trimtab().args(["run", "--config"]).arg(&config), log).await

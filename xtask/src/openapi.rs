@@ -5,6 +5,7 @@
 mod call;
 mod commands;
 mod control;
+mod graphs;
 mod sidecar;
 
 use anyhow::{Context, Result, bail};

@@ -7,6 +7,7 @@ mod aftermath;
 mod choice;
 mod judging;
 mod lease;
+mod others;
 mod report;
 mod round;
 mod trial;
@@ -28,6 +29,7 @@ use trimtab_protocol::view::DecisionRecord;
 pub use choice::{ProfileSwitch, ProfileWish};
 
 use choice::{Choices, Sight};
+use others::Others;
 use round::{PoolReading, Round};
 use tuner::{Choice, PoolTick, Tuner};
 
@@ -42,6 +44,8 @@ const GAP_INTERVALS: u64 = 5;
 pub struct Controller {
     settings: Settings,
     tuners: BTreeMap<PoolName, Tuner>,
+    /// The pools without workers.
+    others: Others,
     /// The last observation whose state could be read.
     last: Option<Observation>,
     instance: Option<InstanceId>,
@@ -62,6 +66,7 @@ impl Controller {
         Self {
             settings,
             tuners: BTreeMap::new(),
+            others: Others::default(),
             last: None,
             instance: None,
             lease: None,
@@ -136,6 +141,7 @@ impl Controller {
                     .push((Some(name.clone()), self.bare_record(&name, &choice)));
             }
         }
+        self.others.give_up(None, &mut round);
         let lease = self
             .lease
             .take()
@@ -298,6 +304,7 @@ impl Controller {
                     .push((Some(name.clone()), self.bare_record(&name, &choice)));
             }
         }
+        self.others.give_up(Some(absence), &mut round);
         // The lease is still renewed: the host may well be there, and only its answer be late.
         let lease = match (self.settings.mode, self.lease) {
             (Mode::Act, Some(epoch)) => LeaseWish::Renew(epoch),
@@ -375,6 +382,7 @@ impl Controller {
             self.tuners.clear();
             self.choices.forget();
             self.unheard.clear();
+            self.others = Others::default();
             self.last = None;
             self.lease = None;
             self.generation = state.generation;

@@ -4,6 +4,8 @@
 //! rate and the memory, shortens the step where that is enough, and refuses it where it is not. A [`Plan`] is made here and
 //! nowhere else, so whatever reaches the host has passed.
 
+mod setting;
+
 use crate::model::footprint::Footprint;
 use crate::moment::{Moment, Span};
 use crate::number::{fraction, whole};
@@ -17,6 +19,8 @@ use trimtab_protocol::decision::{ChangeSummary, Citation, Direction, Level, Reas
 use trimtab_protocol::knob::{KnobState, KnobValue};
 use trimtab_protocol::name::{Epoch, Generation, KnobName, PoolName, Revision};
 use trimtab_protocol::state::PoolState;
+
+pub use setting::{Setting, review_setting, takes};
 
 /// New values of one pool within a minute. With each undone again that makes twelve changes, which is what a host takes.
 pub const NEW_VALUES_PER_MINUTE: u32 = 6;

@@ -164,10 +164,10 @@ impl Control {
 
     /// Lets the parts do what is due, for as long as the host runs. What they do may take its time, so it is done on a thread
     /// of its own, which ends when there is nothing to do for a while.
-    pub(crate) async fn tend(self: Arc<Self>) {
+    pub(crate) async fn upkeep(self: Arc<Self>) {
         loop {
             let control = Arc::clone(&self);
-            let tended = tokio::task::spawn_blocking(move || control.registry.tend(boot_ns()));
+            let tended = tokio::task::spawn_blocking(move || control.registry.upkeep(boot_ns()));
             let next_ns = tended.await.unwrap_or(None);
             // Whatever a part says, the others and the processor get their turn.
             let soonest_ns = boot_ns().saturating_add(TENDING_PAUSE_NS);

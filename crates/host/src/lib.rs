@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+pub mod batch;
 mod control;
 mod counters;
 pub mod deadline;
@@ -14,6 +15,7 @@ mod limit;
 pub mod memory;
 pub mod object_pool;
 pub mod part;
+pub mod pipeline;
 pub mod pool;
 mod process;
 mod registry;

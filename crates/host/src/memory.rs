@@ -237,7 +237,7 @@ impl Allocator {
 }
 
 impl Inner {
-    fn tend(&self, now_ns: u64) -> Option<u64> {
+    fn upkeep(&self, now_ns: u64) -> Option<u64> {
         let mut tended_ns = self
             .tended_ns
             .lock()
@@ -335,8 +335,8 @@ impl Part for Memory {
         None
     }
 
-    fn tend(&self, now_ns: u64) -> Option<u64> {
-        self.inner.tend(now_ns)
+    fn upkeep(&self, now_ns: u64) -> Option<u64> {
+        self.inner.upkeep(now_ns)
     }
 }
 
@@ -352,19 +352,19 @@ mod tests {
         assert_eq!(memory.allocator(), "glibc");
         assert_eq!(memory.level(), MemoryLevel::Conservative);
         let knob = &memory.knobs()[0].knob;
-        assert_eq!(memory.tend(SECOND), None, "its own ways need nobody");
+        assert_eq!(memory.upkeep(SECOND), None, "its own ways need nobody");
 
         let aggressive = MemoryLevel::Aggressive.value();
         assert_eq!(knob.apply(&aggressive).await, Applied::Settling);
-        assert_eq!(memory.tend(2 * SECOND), Some(3 * SECOND));
+        assert_eq!(memory.upkeep(2 * SECOND), Some(3 * SECOND));
         assert_eq!(knob.read().await.unwrap().effective, aggressive);
-        assert_eq!(memory.tend(2 * SECOND + 9), Some(3 * SECOND));
-        assert_eq!(memory.tend(3 * SECOND), Some(4 * SECOND));
+        assert_eq!(memory.upkeep(2 * SECOND + 9), Some(3 * SECOND));
+        assert_eq!(memory.upkeep(3 * SECOND), Some(4 * SECOND));
         let given_back = memory.figures(0).gauges.named["memory_given_back"];
         assert_eq!(given_back, 2);
 
         knob.apply(&MemoryLevel::Conservative.value()).await;
-        assert_eq!(memory.tend(4 * SECOND), None);
+        assert_eq!(memory.upkeep(4 * SECOND), None);
         assert_eq!(memory.level(), MemoryLevel::Conservative);
     }
 

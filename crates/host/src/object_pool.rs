@@ -382,7 +382,7 @@ impl<T: Reusable> Part for ObjectPool<T> {
         None
     }
 
-    fn tend(&self, now_ns: u64) -> Option<u64> {
+    fn upkeep(&self, now_ns: u64) -> Option<u64> {
         Some(self.inner.clean(now_ns))
     }
 }

@@ -46,7 +46,7 @@ pub trait Part: Send + Sync + 'static {
 
     /// Does what is due by `now_ns` of the boot-time clock, such as dropping what nobody used, and says when it wants to be
     /// called again; nothing says never, until one of its knobs is turned. It is called on a thread where it may take its time.
-    fn tend(&self, _now_ns: u64) -> Option<u64> {
+    fn upkeep(&self, _now_ns: u64) -> Option<u64> {
         None
     }
 

@@ -173,9 +173,9 @@ impl Registry {
     }
 
     /// Lets each part do what is due, and says when the next thing will be, if ever.
-    pub(crate) fn tend(&self, now_ns: u64) -> Option<u64> {
+    pub(crate) fn upkeep(&self, now_ns: u64) -> Option<u64> {
         let tended = self.pools.values().filter_map(|entry| {
-            catch_unwind(AssertUnwindSafe(|| entry.part.tend(now_ns))).unwrap_or_else(|_| {
+            catch_unwind(AssertUnwindSafe(|| entry.part.upkeep(now_ns))).unwrap_or_else(|_| {
                 self.count_failure();
                 None
             })

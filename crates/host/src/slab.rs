@@ -298,7 +298,7 @@ impl Part for Slab {
         None
     }
 
-    fn tend(&self, now_ns: u64) -> Option<u64> {
+    fn upkeep(&self, now_ns: u64) -> Option<u64> {
         Some(self.inner.clean(now_ns))
     }
 }
@@ -368,10 +368,10 @@ mod tests {
         let slab = slab();
         drop((0..40).map(|_| slab.chunk()).collect::<Vec<_>>());
         assert_eq!(slab.kept(), 2 * CHUNKS_PER_BLOCK);
-        assert_eq!(slab.tend(SECOND), Some(301 * SECOND));
+        assert_eq!(slab.upkeep(SECOND), Some(301 * SECOND));
         drop((0..10).map(|_| slab.chunk()).collect::<Vec<_>>());
-        assert_eq!(slab.tend(300 * SECOND), Some(301 * SECOND));
-        assert_eq!(slab.tend(301 * SECOND), Some(601 * SECOND));
+        assert_eq!(slab.upkeep(300 * SECOND), Some(301 * SECOND));
+        assert_eq!(slab.upkeep(301 * SECOND), Some(601 * SECOND));
         assert_eq!(slab.kept(), 10);
     }
 

@@ -257,6 +257,8 @@ pub enum Reason {
     Ample,
     /// Nothing that may be tried promises a gain.
     NothingToGain,
+    /// Every knob stands where the profile has it, as far as the host lets it.
+    InPlace,
     /// Too little work for a conclusion.
     TooFew {
         /// Completions seen.
@@ -280,6 +282,13 @@ pub enum Reason {
         seconds: f64,
         /// The comparison so far.
         verdict: Verdict,
+    },
+    /// A size is on trial or work waits, and this can wait.
+    QuietAwaited,
+    /// The last change was refused or undone, and nothing is asked for a while.
+    Pausing {
+        /// For how many seconds still.
+        seconds: f64,
     },
     /// Another pool has the host's one trial.
     OtherTrial {
@@ -420,6 +429,29 @@ pub enum Reason {
     CpuFull {
         /// CPU used, as a share of the quota.
         cpu_share: f64,
+    },
+    /// The profile names these values, and the knobs stand elsewhere.
+    ProfileSets,
+    /// Memory has come to the step of the ladder at which it is given back at once.
+    MemoryHigh {
+        /// Memory used, as a share of the limit.
+        share: f64,
+        /// The step, as a share of the limit.
+        at_share: f64,
+    },
+    /// Memory has been well below that step for a while: the level goes back to what it was.
+    MemoryEased {
+        /// Memory used, as a share of the limit.
+        share: f64,
+        /// The step, as a share of the limit.
+        at_share: f64,
+    },
+    /// The new values are in effect, and as much work is done as before.
+    TookEffect,
+    /// The new values did not come into effect.
+    NoEffect {
+        /// How long that was waited for, in seconds.
+        seconds: f64,
     },
     /// The trial paid.
     Paid {

@@ -9,4 +9,6 @@ pub mod heap;
 #[cfg(feature = "jemalloc")]
 pub mod jemalloc;
 pub mod peer;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+pub mod perf;
 pub mod process;

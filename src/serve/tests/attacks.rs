@@ -99,7 +99,7 @@ fn attacks() -> Vec<Attack> {
 }
 
 /// Every path that is attacked. A route without a row here fails.
-const ATTACKED: [&str; 14] = [
+const ATTACKED: [&str; 22] = [
     "/",
     "/plain",
     "/ui/app.js",
@@ -108,6 +108,14 @@ const ATTACKED: [&str; 14] = [
     "/healthz",
     "/readyz",
     "/metrics",
+    "/flamegraph",
+    "/flamegraph/diff",
+    "/flamegraph/change/{generation}",
+    "/heatmap",
+    "/profile/capabilities",
+    "/profile/quality",
+    "/debug/pprof/",
+    "/debug/pprof/profile",
     "/api/v1/hosts",
     "/api/v1/hosts/{id}/status",
     "/api/v1/hosts/{id}/samples",
@@ -131,7 +139,7 @@ async fn each_attack_on_each_route_is_refused() {
     assert!(missing.is_empty(), "not attacked: {missing:?}");
     let stage = Stage::new();
     for path in ATTACKED {
-        let path = path.replace("{id}", "demo");
+        let path = path.replace("{id}", "demo").replace("{generation}", "7");
         for (name, expected, attack) in attacks() {
             let request = attack(Request::get(&path)).body(Body::empty()).unwrap();
             let answer = stage.ask(request).await;
@@ -228,7 +236,7 @@ async fn the_health_listener_may_be_asked_by_address_and_shows_nothing_else() {
 async fn over_the_last_connections_only_health_is_answered() {
     let stage = Stage::new();
     for path in documented() {
-        let mut asked = request(&path.replace("{id}", "demo"))
+        let mut asked = request(&path.replace("{id}", "demo").replace("{generation}", "7"))
             .body(Body::empty())
             .unwrap();
         asked.extensions_mut().insert(guard::Reserve);

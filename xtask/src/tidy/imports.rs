@@ -16,15 +16,17 @@ const SIDECAR: &[Row] = &[
     ("lib", "app config"),
     (
         "app",
-        "act clock config decide host_client intake message origin record sense serve signal supervisor view \
+        "act clock config decide flame host_client intake message origin record sense serve signal supervisor view \
          trimtab_core trimtab_protocol",
     ),
     (
         "cli",
-        "config conform host_client lib telemetry trimtab_core trimtab_protocol",
+        "config conform host_client lib telemetry trimtab_core trimtab_flame trimtab_protocol",
     ),
+    // The profiler's own process.
+    ("bin", "trimtab_flame"),
     // What runs first. They know no stage.
-    ("config", "trimtab_core trimtab_protocol"),
+    ("config", "trimtab_core trimtab_flame trimtab_protocol"),
     ("signal", ""),
     ("telemetry", "config"),
     // A judge of hosts from outside; it knows the wire and nothing of the sidecar.
@@ -32,7 +34,7 @@ const SIDECAR: &[Row] = &[
     // What the stages stand on.
     ("clock", "trimtab_core trimtab_sys"),
     ("host_client", "trimtab_protocol trimtab_sys"),
-    ("message", "trimtab_core trimtab_protocol"),
+    ("message", "trimtab_core trimtab_flame trimtab_protocol"),
     ("origin", ""),
     ("supervisor", "view trimtab_core trimtab_protocol"),
     ("view", "trimtab_core trimtab_protocol"),
@@ -49,8 +51,9 @@ const SIDECAR: &[Row] = &[
     ("record", "clock message view trimtab_core trimtab_protocol"),
     (
         "serve",
-        "clock message origin view trimtab_core trimtab_protocol",
+        "clock message origin view trimtab_core trimtab_flame trimtab_protocol",
     ),
+    ("flame", "clock message view trimtab_flame"),
     (
         "intake",
         "clock message origin trimtab_core trimtab_protocol trimtab_sys",

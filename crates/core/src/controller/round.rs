@@ -1,5 +1,6 @@
 //! One tick of all pools: trials first, then at most one pool begins a new one.
 
+use super::others::OthersTick;
 use super::tuner::{Choice, PoolTick, Tuner};
 use super::{Controller, WARM_UP_TICKS, tunable};
 use crate::decision::Step;
@@ -86,7 +87,21 @@ impl Controller {
             }
             round.add(tuner, &choice, tick);
         }
+        let quiet = probing.is_none() && !tuners.values().any(Tuner::is_waiting);
         self.tuners = tuners;
+        let mut others = std::mem::take(&mut self.others);
+        let tick = OthersTick {
+            observation,
+            state,
+            signals,
+            deltas,
+            generation: issued.is_none().then_some(generation),
+            quiet,
+        };
+        if others.decide(self, &tick, &mut round) {
+            issued = Some(generation);
+        }
+        self.others = others;
         self.generation = issued.unwrap_or(self.generation);
         // Rollbacks and confirmations before trials, and pools in the order of their names.
         round.steps.sort_by_key(|step| matches!(step, Step::Try(_)));

@@ -133,17 +133,17 @@ async fn a_cleanup_drops_what_nobody_needed_since_the_last() {
     let pool = buffers(100);
     let taken: Vec<_> = (0..10).map(|_| pool.take()).collect();
     drop(taken);
-    assert_eq!(pool.tend(SECOND), Some(301 * SECOND));
+    assert_eq!(pool.upkeep(SECOND), Some(301 * SECOND));
     // Four at a time are needed from now on.
     let taken: Vec<_> = (0..4).map(|_| pool.take()).collect();
     drop(taken);
-    assert_eq!(pool.tend(300 * SECOND), Some(301 * SECOND));
+    assert_eq!(pool.upkeep(300 * SECOND), Some(301 * SECOND));
     assert_eq!(pool.kept(), 10, "it is not time yet");
-    assert_eq!(pool.tend(301 * SECOND), Some(601 * SECOND));
+    assert_eq!(pool.upkeep(301 * SECOND), Some(601 * SECOND));
     assert_eq!(pool.kept(), 4);
     let cleanup = knob(&pool, "cleanup");
     assert_eq!(cleanup.apply(&20_000.into()).await, Applied::Done);
-    assert_eq!(pool.tend(321 * SECOND), Some(341 * SECOND));
+    assert_eq!(pool.upkeep(321 * SECOND), Some(341 * SECOND));
     assert_eq!(pool.kept(), 0, "nobody needed any in those 20 s");
 }
 
@@ -210,7 +210,7 @@ proptest! {
                 }
                 _ => {
                     now_ns += 200 * SECOND;
-                    pool.tend(now_ns);
+                    pool.upkeep(now_ns);
                 }
             }
             prop_assert!(pool.kept() <= limit);

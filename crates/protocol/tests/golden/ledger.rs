@@ -385,6 +385,7 @@ fn reasons_to_hold() -> Vec<Reason> {
         Reason::Idle,
         Reason::Ample,
         Reason::NothingToGain,
+        Reason::InPlace,
         Reason::TooFew {
             completed: 12,
             needed: 100,
@@ -394,6 +395,8 @@ fn reasons_to_hold() -> Vec<Reason> {
             seconds: 8.5,
             verdict,
         },
+        Reason::QuietAwaited,
+        Reason::Pausing { seconds: 12.5 },
         Reason::OtherTrial {
             pool: "api".to_owned(),
         },
@@ -438,6 +441,17 @@ fn reasons_to_act() -> Vec<Reason> {
             lost_per_s: 1.5,
         },
         Reason::CpuFull { cpu_share: 0.9375 },
+        Reason::ProfileSets,
+        Reason::MemoryHigh {
+            share: 0.75,
+            at_share: 0.5,
+        },
+        Reason::MemoryEased {
+            share: 0.25,
+            at_share: 0.5,
+        },
+        Reason::TookEffect,
+        Reason::NoEffect { seconds: 30.0 },
         Reason::Paid { verdict },
         Reason::DidNotPay { verdict },
         Reason::EvidenceLost {
