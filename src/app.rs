@@ -13,7 +13,7 @@ use crate::host_client::HostClient;
 use crate::intake::door::Door;
 use crate::intake::latch::Latch;
 use crate::intake::{self, Intake};
-use crate::message::FlameCall;
+use crate::message::{FlameCall, ProfileOrder, Recorded};
 use crate::record::journal::Journal;
 use crate::record::ledger::JsonLines;
 use crate::record::past::Past;
@@ -36,6 +36,7 @@ use tokio::task::{JoinError, JoinSet};
 use tracing::{error, info, warn};
 use trimtab_core::controller::Controller;
 use trimtab_core::moment::{Moment, Span};
+use trimtab_core::profile::Settings;
 use trimtab_protocol::decision::Mode;
 
 /// How long the stages may take to end. The host undoes an open trial by itself soon after, when its lease runs out.
@@ -149,7 +150,6 @@ fn spawn_loop(
     let (orders, ordered) = mpsc::channel(1);
     let (receipts, received) = mpsc::channel(RECEIPTS);
     let (records, recorded) = mpsc::channel(RECORDS);
-    let (errands, errand) = mpsc::channel(COMMANDS);
     let (wishes, wished) = mpsc::channel(COMMANDS);
     let latch = Latch::open(&config.ledger.directory, DISK);
     if latch.is_frozen() {
@@ -185,28 +185,9 @@ fn spawn_loop(
         clock: Arc::clone(clock),
         frozen: latch.subscribe(),
     };
-    let operators = Errands {
-        client: HostClient::new(config.intake.host_socket.clone(), config.call_deadline),
-    };
-    let intake = Intake::new(intake::Deps {
-        host: settings.host.clone(),
-        latch: latch.clone(),
-        errands,
-        wishes,
-        rulings: None,
-        records: records.clone(),
-        clock: Arc::clone(clock),
-        patience: config.call_deadline.saturating_add(DISK),
-    });
-    let mut controller = Controller::new(settings.clone());
-    let later = calm_until.map(|at| {
-        let mut watching = settings.clone();
-        watching.mode = Mode::Observe;
-        Later {
-            at,
-            controller: std::mem::replace(&mut controller, Controller::new(watching)),
-        }
-    });
+    let frozen = latch.subscribe();
+    let (errands, intake) = open_intake(config, clock, latch, (wishes, records.clone()));
+    let (controller, later) = controllers(settings, calm_until);
     let decide = Decide {
         controller,
         later,
@@ -214,16 +195,51 @@ fn spawn_loop(
         records,
         clock: Arc::clone(clock),
         interval,
-        frozen: latch.subscribe(),
+        frozen,
         wishes: wished,
     };
 
     stages.spawn(named("sense", sense.run(observations, until(stopped))));
     stages.spawn(named("decide", decide.run(observed)));
     stages.spawn(named("act", act.run(ordered)));
-    stages.spawn(named("errands", operators.run(errand)));
+    stages.spawn(named("errands", errands));
     stages.spawn(named("record", recorder.run(recorded)));
     (outlets, intake)
+}
+
+/// The controller; after a row of crashes one that only watches, and one that takes over from it.
+fn controllers(settings: &Settings, calm_until: Option<Moment>) -> (Controller, Option<Later>) {
+    let controller = Controller::new(settings.clone());
+    let Some(at) = calm_until else {
+        return (controller, None);
+    };
+    let mut watching = settings.clone();
+    watching.mode = Mode::Observe;
+    (Controller::new(watching), Some(Later { at, controller }))
+}
+
+/// What takes operators' commands, and the task that carries them to the host.
+fn open_intake(
+    config: &Config,
+    clock: &Arc<dyn Clock>,
+    latch: Latch,
+    (wishes, records): (mpsc::Sender<ProfileOrder>, mpsc::Sender<Recorded>),
+) -> (impl Future<Output = ()> + Send + use<>, Intake) {
+    let (errands, errand) = mpsc::channel(COMMANDS);
+    let operators = Errands {
+        client: HostClient::new(config.intake.host_socket.clone(), config.call_deadline),
+    };
+    let intake = Intake::new(intake::Deps {
+        host: config.settings.host.clone(),
+        latch,
+        errands,
+        wishes,
+        rulings: None,
+        records,
+        clock: Arc::clone(clock),
+        patience: config.call_deadline.saturating_add(DISK),
+    });
+    (operators.run(errand), intake)
 }
 
 /// The listener for the pages: one that a supervisor hands over, else one of our own.

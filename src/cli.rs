@@ -107,6 +107,7 @@ impl Command {
         Ok(match self {
             Self::Run(args) => return Err(args),
             Self::Check(args) => args.execute(&vars, console),
+            Self::Flame(args) => args.execute(console),
             Self::Status(args) => args.execute(console).await,
             Self::Decisions(args) => args.execute(console).await,
             Self::Why(args) => args.execute(console).await,
@@ -120,7 +121,6 @@ impl Command {
             Self::Approve(args) => args.execute(vars, console).await,
             Self::Reject(args) => args.execute(vars, console).await,
             Self::Conform(args) => args.execute(console).await,
-            Self::Flame(args) => args.execute(console),
             Self::Init(args) => args.execute(console).await,
             Self::Completions(args) => args.execute(console),
             Self::Man(args) => args.execute(console),

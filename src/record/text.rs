@@ -106,11 +106,7 @@ pub fn because(reason: &Reason) -> String {
         Reason::NotOffered => NOT_OFFERED.to_owned(),
         Reason::Pinned { knob } => format!("an operator holds {}", foreign(knob.as_str())),
         Reason::Yielding { seconds } => yielding(*seconds),
-        Reason::ProfileChosen {
-            profile,
-            before,
-            because,
-        } => command::profile_chosen(profile, before, because),
+        Reason::ProfileChosen { .. } => command::because(reason),
         Reason::Idle => "there is little to do".to_owned(),
         Reason::Ample => "work flows and nothing waits".to_owned(),
         Reason::NothingToGain => "nothing that may be tried promises a gain".to_owned(),
@@ -165,8 +161,7 @@ pub fn because(reason: &Reason) -> String {
 }
 
 const NOT_OFFERED: &str = "control is switched off in the host, or it offers no changes";
-const NOT_SENT: &str =
-    "it was not sent, because the ledger could not take the intent or act was busy";
+const NOT_SENT: &str = "it was not sent, because the ledger could not take the intent, act was busy, or a freeze came first";
 
 fn watching(seconds: f64, needed_s: f64) -> String {
     format!(

@@ -3,7 +3,7 @@
 use super::{figure, percent};
 use crate::view::words::foreign;
 use trimtab_protocol::command::{Command, CommandRecord, CommandResult, Operator};
-use trimtab_protocol::decision::ProfileBasis;
+use trimtab_protocol::decision::{ProfileBasis, Reason};
 
 /// A command in one sentence: who, by which way, what, and what came of it.
 #[must_use]
@@ -76,8 +76,16 @@ fn asked(command: &Command) -> String {
     }
 }
 
-/// Why a pool follows another profile, as the end of a sentence.
-pub(super) fn profile_chosen(profile: &str, before: &str, because: &ProfileBasis) -> String {
+/// Why a pool follows another profile, as the rest of a sentence after a colon; every other reason is empty here.
+pub(super) fn because(reason: &Reason) -> String {
+    let Reason::ProfileChosen {
+        profile,
+        before,
+        because,
+    } = reason
+    else {
+        return String::new();
+    };
     let why = match because {
         ProfileBasis::Operator { who, seconds } => {
             let until = seconds.map_or_else(
@@ -126,7 +134,6 @@ pub(super) fn profile_chosen(profile: &str, before: &str, because: &ProfileBasis
 pub(super) mod tests {
     use super::*;
     use trimtab_protocol::command::{PinCommand, PlainCommand};
-    use trimtab_protocol::decision::Reason;
     use trimtab_protocol::operator::FreezeRequest;
     use trimtab_protocol::problem::ProblemKind;
 

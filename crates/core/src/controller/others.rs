@@ -101,6 +101,7 @@ impl Others {
                 flow: &self.flow,
                 receipts: &tick.observation.receipts,
                 warm: controller.warm_ticks >= super::WARM_UP_TICKS,
+                frozen: controller.frozen,
             };
             keeper.reconcile(&view);
             let choice = keeper.judge(&view).unwrap_or_else(|| {
@@ -303,6 +304,8 @@ struct View<'a> {
     flow: &'a Flow,
     receipts: &'a [Receipt],
     warm: bool,
+    /// Whether an operator froze this sidecar.
+    frozen: bool,
 }
 
 /// One pool over time.

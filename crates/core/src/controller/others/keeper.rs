@@ -131,6 +131,7 @@ impl Keeper {
         let trial = self.trial.as_mut()?;
         trial.since = trial.since.plus(view.flow.last());
         let (action, reason) = match trial.stage.clone() {
+            _ if view.frozen => trial.end(Action::RollBack, Reason::Frozen),
             Stage::Sent => (Action::Hold, Reason::Settling),
             Stage::Ending { action, reason } => (action, reason),
             Stage::InForce { since } => {
