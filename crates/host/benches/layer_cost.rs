@@ -1,6 +1,6 @@
 //! What the layer costs a request: CPU time of the server's process for each request over loopback, with and without the layer.
 //!
-//! Goal: at most 3 % more. One handler answers at once and so never needs a timer, the other waits as if for a database. The handlers do
+//! Goal: at most 3 % more. One handler answers at once and so never needs a deadline, the other waits as if for a database. They do
 //! nothing else, so the ratio is the worst that a busy service can see. Part of it is what axum itself asks for any layer,
 //! so the layer is compared with one that does nothing, too.
 //!
@@ -21,12 +21,15 @@ use trimtab_host::layer::PoolLayer;
 use trimtab_host::pool::Pool;
 use trimtab_sys::clock::process_cpu_ns;
 
-const ROUNDS: usize = 400;
+const ROUNDS: usize = 250;
 const CONNECTIONS: usize = 16;
 const REQUESTS: usize = 40;
-const PATHS: [(&str, &str); 2] = [
-    ("a handler that answers at once", "/ready"),
-    ("a handler that waits 1 ms", "/waits"),
+/// What is asked for, and on how many connections at a time: on all, so that the server has always some to do, or on one, so that it
+/// sleeps and wakes for each.
+const LOADS: [(&str, &str, usize); 3] = [
+    ("16 at a time, answered at once", "/ready", CONNECTIONS),
+    ("one at a time, answered at once", "/ready", 1),
+    ("16 at a time, each waits 1 ms", "/waits", CONNECTIONS),
 ];
 
 fn main() {
@@ -52,9 +55,9 @@ fn main() {
     ];
     let servers = routers.map(|router| serve(&runtime, router));
     let client = std::cell::RefCell::new(Client::start(&servers));
-    for (what, path) in PATHS {
+    for (what, path, at_once) in LOADS {
         for (server, other) in [(0, "no layer"), (1, "an idle layer")] {
-            let cost = |server| client.borrow_mut().cpu_us_a_request(server, path);
+            let cost = |server| client.borrow_mut().cpu_us_a_request(server, path, at_once);
             let rounds = pairs::rounds(ROUNDS, || cost(server), || cost(2));
             let what = format!("{what}, the layer / {other}");
             pairs::report(&what, "CPU us a request", &rounds);
@@ -108,9 +111,9 @@ impl Client {
     }
 
     /// Lets the client send requests, and tells what they cost this process.
-    fn cpu_us_a_request(&mut self, server: usize, path: &str) -> f64 {
+    fn cpu_us_a_request(&mut self, server: usize, path: &str, at_once: usize) -> f64 {
         let before = process_cpu_ns().expect("counted");
-        writeln!(self.orders, "{server} {path}").expect("it listens");
+        writeln!(self.orders, "{server} {at_once} {path}").expect("it listens");
         self.answers.next().expect("it lives").expect("it answers");
         let used = process_cpu_ns().expect("counted") - before;
         let requests = u32::try_from(CONNECTIONS * REQUESTS).expect("few");
@@ -148,24 +151,25 @@ impl Load {
     fn serve(mut self) {
         for order in std::io::stdin().lines() {
             let order = order.expect("text");
-            let (server, path) = order.split_once(' ').expect("a server and a path");
-            let server: usize = server.parse().expect("a number");
-            self.send(server, path);
+            let words: Vec<&str> = order.splitn(3, ' ').collect();
+            let number = |index: usize| words[index].parse().expect("a number");
+            self.send(number(0), number(1), words[2]);
             println!("done");
         }
     }
 
-    /// One request on each connection and then the answers of all, again and again: the server always has some to do, and its thread
-    /// sleeps and wakes as it does under load.
-    fn send(&mut self, server: usize, path: &str) {
+    /// One request on each of some connections, and then the answers of all, again and again.
+    fn send(&mut self, server: usize, at_once: usize, path: &str) {
         let request = format!("GET {path} HTTP/1.1\r\nhost: bench\r\n\r\n");
         let mut answer = [0_u8; 4096];
         for _ in 0..REQUESTS {
-            for stream in &mut self.servers[server] {
-                stream.write_all(request.as_bytes()).expect("sent");
-            }
-            for stream in &mut self.servers[server] {
-                read_answer(stream, &mut answer);
+            for some in self.servers[server].chunks_mut(at_once) {
+                for stream in &mut *some {
+                    stream.write_all(request.as_bytes()).expect("sent");
+                }
+                for stream in some {
+                    read_answer(stream, &mut answer);
+                }
             }
         }
     }

@@ -41,7 +41,6 @@ pub(crate) struct Ticket {
     shard: usize,
     /// The deadline in nanoseconds since the base, and a number that tells it from others.
     key: (u64, u64),
-    waker: Waker,
 }
 
 const NEVER: u64 = u64::MAX;
@@ -80,11 +79,13 @@ impl Sweeper {
         if self.swept_ns.load(Ordering::Acquire) >= held.key.0 {
             return Poll::Ready(());
         }
-        if !held.waker.will_wake(context.waker()) {
-            held.waker.clone_from(context.waker());
-            let mut shard = self.lock(held.shard);
-            shard.waiting.insert(held.key, held.waker.clone());
+        let mut shard = self.lock(held.shard);
+        match shard.waiting.get_mut(&held.key) {
+            Some(waker) => waker.clone_from(context.waker()),
+            // It is being woken this very moment.
+            None => context.waker().wake_by_ref(),
         }
+        drop(shard);
         if !self.runs.load(Ordering::Relaxed) {
             self.start();
         }
@@ -117,7 +118,6 @@ impl Sweeper {
         Ticket {
             shard,
             key: (due_ns, number),
-            waker: waker.clone(),
         }
     }
 
