@@ -7,6 +7,7 @@ use crate::act::Act;
 use crate::clock::{BootClock, Clock};
 use crate::config::Config;
 use crate::decide::Decide;
+use crate::flame::{Flame, Remember};
 use crate::host_client::HostClient;
 use crate::record::journal::Journal;
 use crate::record::ledger::JsonLines;
@@ -31,6 +32,8 @@ const DRAIN: Duration = Duration::from_millis(1_700);
 
 /// Receipts of a few ticks: a lease and at most a few steps each.
 const RECEIPTS: usize = 64;
+/// Questions that may wait for the stage that carries them to the profiler.
+const QUESTIONS: usize = 16;
 /// Messages that may wait for record while it works on one.
 const RECORDS: usize = 64;
 
@@ -156,12 +159,23 @@ fn spawn_serve(
     closed: watch::Receiver<bool>,
 ) {
     let (metrics, clock) = (outlets.metrics, Arc::clone(clock));
+    let (flame, asked) = mpsc::channel(QUESTIONS);
+    let remember = config.flame.remember.then_some(Remember {
+        hz: config.flame.hz,
+        bytes_max: config.flame.max_bytes,
+    });
+    stages.spawn(named(
+        "flame",
+        Flame::new(remember, outlets.view.clone()).run(asked),
+    ));
     let deps = serve::Deps {
         view: outlets.view,
         entries: outlets.entries,
         metrics: Arc::new(move || metrics.render()),
         now: Arc::new(move || clock.now()),
         stale_after: Span::from_ns(config.settings.interval.as_ns().saturating_mul(3)),
+        flame,
+        own_profile: config.flame.own_profile.clone(),
         names: config.serve.allowed_hosts.clone(),
     };
     stages.spawn(named("serve", async move {

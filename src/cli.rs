@@ -4,9 +4,13 @@
 //! [`Exit`] that `main` turns into the process's code.
 
 mod check;
+mod conform;
+mod flame;
 mod status;
 
 pub use check::CheckArgs;
+pub use conform::ConformArgs;
+pub use flame::{FlameArgs, FormatArg, KindArg, ViewArg};
 pub use status::StatusArgs;
 
 use crate::config::{self, Config, ConfigErrors, Overrides};
@@ -24,8 +28,12 @@ pub enum Command {
     Run(RunArgs),
     /// Check a configuration and profiles, and say all that is wrong with them
     Check(CheckArgs),
+    /// Draw where a process's time goes, from outside and without preparing it
+    Flame(FlameArgs),
     /// Show what a running sidecar sees and does
     Status(StatusArgs),
+    /// Replay the corpus of the control API against a host, and say how far it keeps it
+    Conform(ConformArgs),
 }
 
 /// An adaptive runtime optimizer that runs beside a service, resizes its pools, and proves that each change helped
@@ -251,7 +259,7 @@ mod tests {
         let (Ok(Command::Run(args)), _, _) = parsed(line) else {
             panic!("it is a good line");
         };
-        let vars = Overrides::from_vars([("TRIMTAB_MODE".into(), "observe".into())]);
+        let vars = Overrides::from_vars([("TRIMTAB__MODE".into(), "observe".into())]);
         let config = args.load(vars).expect("it is valid");
         assert_eq!(config.settings.mode, trimtab_protocol::decision::Mode::Act);
         assert_eq!(config.socket, std::path::Path::new("/run/a.sock"));

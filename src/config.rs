@@ -6,8 +6,11 @@
 //! Every key can be overridden from outside the file, by [`Overrides`].
 
 mod error;
+mod flame;
+mod layers;
 mod profile;
 mod raw;
+mod rule;
 mod section;
 mod unit;
 mod validate;
@@ -15,9 +18,10 @@ mod value;
 
 pub(crate) use error::steers;
 pub use error::{ConfigError, ConfigErrors};
+pub use flame::FlameConfig;
 
 use self::error::Finding;
-use self::raw::{Desk, Source};
+use self::raw::Desk;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -25,6 +29,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tracing::level_filters::LevelFilter;
 use trimtab_core::profile::{Profile, Settings};
+use trimtab_protocol::decision::Citation;
 
 /// Everything that the sidecar is told.
 #[derive(Clone, Debug, PartialEq)]
@@ -39,14 +44,20 @@ pub struct Config {
     pub lease_ttl: Duration,
     /// The sidecar's own HTTP server.
     pub serve: ServeConfig,
+    /// The graphs of where the host's time goes.
+    pub flame: FlameConfig,
     /// The ledger.
     pub ledger: LedgerConfig,
     /// The sidecar's own log.
     pub log: LogConfig,
     /// The files that this came from, the configuration first; built-in profiles are not among them.
     pub files: Vec<PathBuf>,
-    /// The variables and options that overrode a key, by name. A name that no key answers to is among them as well.
+    /// The variables and options that overrode a key, by name.
     pub overrides: Vec<String>,
+    /// Where each key that is not left out is set, by the key; those of profiles carry their own.
+    pub origins: BTreeMap<String, Citation>,
+    /// Which directories a change of this configuration would show in.
+    pub directories: Vec<PathBuf>,
 }
 
 /// The sidecar's own HTTP server.
@@ -97,11 +108,11 @@ impl Default for LogConfig {
 
 /// Values that override keys of the files.
 ///
-/// A key's variable is `TRIMTAB_` and the key in capitals with `_` for the dots: `serve.address` is
-/// `TRIMTAB_SERVE_ADDRESS`, the one host's socket is `TRIMTAB_HOST_SOCKET`, and `workers.max` of the profile `web` is
-/// `TRIMTAB_PROFILE_WEB_WORKERS_MAX`. The value is written as in the file, without quotes; a list has commas. A variable that
-/// is empty counts as not set. One that no key answers to is passed over, because orchestrators make such variables up from
-/// the names of services.
+/// A key's variable is `TRIMTAB__` and the key in capitals with `__` for each dot: `serve.address` is
+/// `TRIMTAB__SERVE__ADDRESS`, the one host's socket is `TRIMTAB__HOST__SOCKET`, and `workers.max` of the profile `web` is
+/// `TRIMTAB__PROFILE__WEB__WORKERS__MAX`. The value is written as in the file, without quotes; a list has commas. A variable
+/// that is empty counts as not set. One that no key answers to is a mistake. Orchestrators make variables up from the names of
+/// services, such as `TRIMTAB_PORT`; those have one `_` and are passed over, all but `TRIMTAB_CONFIG`, which names the file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Overrides {
     /// By the variable's name without its beginning: who set it, and to what.
@@ -114,7 +125,9 @@ impl Overrides {
         let mut overrides = Self::default();
         for (name, value) in vars {
             let Some(name) = name.to_str() else { continue };
-            if let Some(key) = name.strip_prefix(VARIABLE_PREFIX)
+            let key = name.strip_prefix(VARIABLE_PREFIX);
+            let key = key.or((name == CONFIG_VARIABLE).then_some(CONFIG_KEY));
+            if let Some(key) = key
                 && !value.is_empty()
             {
                 let value = value.to_string_lossy().into_owned();
@@ -147,6 +160,12 @@ impl Overrides {
             .collect()
     }
 
+    /// The variables that something overrides, without their beginning; the file's name is not among them.
+    fn variables(&self) -> impl Iterator<Item = &str> {
+        let variables = self.values.keys().map(String::as_str);
+        variables.filter(|variable| *variable != CONFIG_KEY)
+    }
+
     /// Who overrides a variable, and with what.
     fn get(&self, variable: &str) -> Option<(&str, &str)> {
         let (origin, value) = self.values.get(variable)?;
@@ -154,31 +173,53 @@ impl Overrides {
     }
 }
 
-const VARIABLE_PREFIX: &str = "TRIMTAB_";
+const VARIABLE_PREFIX: &str = "TRIMTAB__";
+/// The variable that names the configuration's file. It is no key of it.
+const CONFIG_VARIABLE: &str = "TRIMTAB_CONFIG";
+const CONFIG_KEY: &str = "CONFIG";
 
-/// Reads and checks the configuration and its profiles. Without a file all keys have their defaults, and the host's socket
-/// must come from an override.
+/// Reads and checks the configuration, its drop-in files and its profiles. Without a file all keys have their defaults, and
+/// the host's socket must come from an override.
+///
+/// Beside `trimtab.toml` may be a directory `trimtab.d`, whose files, those that end in `.toml`, are read after it in the order
+/// of their names. A key of a later file outranks that of an earlier one, and an override outranks them all.
 ///
 /// # Errors
 /// All that is wrong with all files.
 pub fn load(path: Option<&Path>, overrides: &Overrides) -> Result<Config, ConfigErrors> {
+    load_set(path, overrides).result
+}
+
+/// What came of reading all files of a configuration.
+#[derive(Debug)]
+pub(crate) struct Loaded {
+    /// The configuration, or all that is wrong.
+    pub(crate) result: Result<Config, ConfigErrors>,
+    /// Another number when any of the files is another one.
+    pub(crate) fingerprint: u64,
+    /// The directories to watch, as far as they are known.
+    pub(crate) directories: Vec<PathBuf>,
+}
+
+/// Reads a configuration as [`load`] does, and says what it was made of.
+pub(crate) fn load_set(path: Option<&Path>, overrides: &Overrides) -> Loaded {
     let desk = Desk::new(overrides);
-    let source = match path {
-        Some(path) => Source::read(path),
-        None => Ok(Source::built_in("trimtab.toml", "")),
-    };
     let base = path.and_then(Path::parent).unwrap_or_else(|| Path::new(""));
-    let draft = match source {
-        Ok(source) => validate::read(&source, path.is_some(), base, &desk),
-        Err(finding) => {
-            desk.report(finding);
-            None
-        }
-    };
+    let sources = layers::sources(path, &desk);
+    let mut directories: Vec<PathBuf> = path.map(layers::directories).unwrap_or_default();
+    let parsed = layers::parsed(&sources, &desk);
+    // What a file that is no TOML would have said is not known, so nothing is said to be missing either.
+    let draft = (parsed.len() == sources.len() && !parsed.is_empty())
+        .then(|| validate::read(&parsed, path.is_some(), base, &desk));
     let mut findings = desk.take();
+    let origins = desk.take_origins();
     let mut profiles = profile::built_in(&desk, &mut findings);
-    let mut files: Vec<PathBuf> = path.into_iter().map(Path::to_path_buf).collect();
+    let mut files: Vec<PathBuf> = Vec::new();
+    if path.is_some() {
+        files.extend(sources.iter().map(|source| PathBuf::from(source.name())));
+    }
     if let Some((directory, spot)) = draft.as_ref().and_then(|draft| draft.profiles.as_ref()) {
+        directories.push(directory.clone());
         match profile::directory(directory, &desk, &mut findings) {
             Ok(own) => {
                 files.extend(
@@ -198,10 +239,25 @@ pub fn load(path: Option<&Path>, overrides: &Overrides) -> Result<Config, Config
         }
     }
     let config = draft.and_then(|draft| draft.into_config(profiles, files, &desk));
+    if findings.is_empty() {
+        // A file that was refused may be the one that has the key.
+        desk.report_unknown_variables();
+    }
     findings.extend(desk.take());
-    match config {
-        Some(config) if findings.is_empty() => Ok(config),
+    directories.sort();
+    directories.dedup();
+    let result = match config {
+        Some(config) if findings.is_empty() => Ok(Config {
+            origins,
+            directories: directories.clone(),
+            ..config
+        }),
         _ => Err(ConfigErrors::from_findings(findings)),
+    };
+    Loaded {
+        result,
+        fingerprint: desk.fingerprint(),
+        directories,
     }
 }
 

@@ -24,7 +24,9 @@ fn main() -> ExitCode {
     let exit = match parse(std::env::args_os(), &mut console) {
         Ok(Command::Run(args)) => runtime.block_on(run(args, &mut console)),
         Ok(Command::Check(args)) => args.execute(&variables(), &mut console),
+        Ok(Command::Flame(args)) => args.execute(&mut console),
         Ok(Command::Status(args)) => runtime.block_on(args.execute(&mut console)),
+        Ok(Command::Conform(args)) => runtime.block_on(args.execute(&mut console)),
         Err(exit) => exit,
     };
     // A ledger on a disk that hangs must not keep the process: its thread is left behind.

@@ -2,10 +2,12 @@
 //!
 //! Stages do not import one another, so the words in which decide and act speak to record stand here.
 
+use bytes::Bytes;
 use thiserror::Error;
 use tokio::sync::oneshot;
 use trimtab_core::decision::Decision;
 use trimtab_core::moment::{Moment, Span};
+use trimtab_flame::ask::{Ask, Outcome};
 use trimtab_protocol::name::{HostId, InstanceId, PoolName};
 use trimtab_protocol::view::{IntentRecord, OutcomeRecord};
 
@@ -62,3 +64,21 @@ pub struct About {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("the ledger could not take the intent")]
 pub struct NotDurable;
+
+/// A question to the profiler.
+#[derive(Debug)]
+pub struct FlameCall {
+    /// The question.
+    pub ask: Ask,
+    /// Where the answer goes.
+    pub answer: oneshot::Sender<FlameAnswer>,
+}
+
+/// What the profiler answered.
+#[derive(Debug)]
+pub struct FlameAnswer {
+    /// What came of it.
+    pub outcome: Outcome,
+    /// The graph, if there is one.
+    pub bytes: Bytes,
+}

@@ -5,23 +5,36 @@
 //!
 //! | route | what |
 //! |---|---|
-//! | `/` | a status page; works without scripts |
+//! | `/` | the dashboard; the plain page where it is not in the program |
+//! | `/plain` | a status page; works without scripts |
+//! | `/ui/app.js` | the dashboard's script |
+//! | `/ui/app.css` | its style sheet |
 //! | `/livez` | 200 while this process answers at all |
 //! | `/healthz` | the same under its older name |
 //! | `/readyz` | 200 when every check passes, else 503; `?verbose` tells each check as JSON |
 //! | `/metrics` | metrics, as OpenMetrics or as plain text, by the `Accept` header |
+//! | `/flamegraph` | where the host's time goes, as a picture; `?target=host\|self`, `?host=`, `?type=`, `?seconds=`, `?hz=`, `?from=`, `?until=`, `?thread=`, `?inlined=`, `?view=`, `?format=` |
+//! | `/flamegraph/diff` | two remembered times compared; `?a=FROM..UNTIL&b=FROM..UNTIL` |
+//! | `/flamegraph/change/{generation}` | the seconds before a change against those after it; `?seconds=` |
+//! | `/heatmap` | the remembered seconds, each with a link to its graph; `?window=` |
+//! | `/profile/capabilities` | what can be seen of the host, and what is in the way of more |
+//! | `/profile/quality` | how good the last graphs were |
+//! | `/debug/pprof/` | what there is for `go tool pprof` |
+//! | `/debug/pprof/profile` | where the host's CPU time goes, as a gzipped profile; `?seconds=`, `?hz=`, `?target=` |
 //! | `/api/v1/hosts` | the hosts in short |
 //! | `/api/v1/hosts/{id}/status` | one host with its pools |
 //! | `/api/v1/hosts/{id}/samples` | what was read, oldest first; `?since=MOMENT_NS`, `?limit=` |
 //! | `/api/v1/hosts/{id}/decisions` | the ledger in memory, oldest first; `?since=ID`, `?limit=`, `?pool=`, `?action=` |
-//! | `/api/v1/events` | each new entry as a server-sent event; resumes after `Last-Event-ID` or `?since=ID` |
+//! | `/api/v1/events` | each new entry as a server-sent event; resumes after `Last-Event-ID` or `?since=ID`; `?status=true` adds each new status |
 //!
 //! Every route takes GET and HEAD only and passes the [`guard`] first. Errors are `application/problem+json`.
 //! Connections are accepted by our own loop with its own limits, see [`accept`].
 
 pub mod accept;
+mod dashboard;
 pub mod error;
 mod events;
+mod flame;
 pub mod guard;
 mod health;
 mod history;
@@ -30,6 +43,7 @@ mod page;
 mod patience;
 mod routes;
 
+use crate::message::FlameCall;
 use crate::serve::accept::Limits;
 use crate::serve::guard::Guard;
 use crate::view::{Stored, View};
@@ -39,7 +53,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, broadcast, watch};
+use tokio::sync::{Semaphore, broadcast, mpsc, watch};
 use trimtab_core::moment::{Moment, Span};
 
 /// How many event streams may be open.
@@ -64,6 +78,10 @@ pub struct Deps {
     pub now: Now,
     /// A host whose last tick is older than this makes the sidecar not ready.
     pub stale_after: Span,
+    /// Where the profiler is asked.
+    pub flame: mpsc::Sender<FlameCall>,
+    /// Where the host offers a profile of itself, if it does.
+    pub own_profile: Option<String>,
     /// Further names under which this server may be asked, each as it stands in `Host`, port included where there is one.
     pub names: Vec<String>,
 }

@@ -250,7 +250,7 @@ mod tests {
     fn a_program_gets_the_same_as_json() {
         let mut args = shipped("config/demo.toml");
         args.output = Format::Json;
-        let vars = Overrides::from_vars([("TRIMTAB_MODE".into(), "observe".into())]);
+        let vars = Overrides::from_vars([("TRIMTAB__MODE".into(), "observe".into())]);
         let (exit, out, _) = checked(&args, &vars);
         assert_eq!(exit, Exit::Done);
         let verdict: serde_json::Value = serde_json::from_str(&out).expect("it is JSON");
@@ -258,7 +258,7 @@ mod tests {
         assert_eq!(verdict["configuration"]["mode"], "observe");
         assert_eq!(
             verdict["configuration"]["overridden_by"][0],
-            "$TRIMTAB_MODE"
+            "$TRIMTAB__MODE"
         );
         assert_eq!(verdict["profiles"].as_array().map(Vec::len), Some(4));
     }

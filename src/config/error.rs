@@ -152,6 +152,16 @@ impl Finding {
         self
     }
 
+    /// What is wrong, in short.
+    pub(super) fn title(&self) -> &str {
+        &self.title
+    }
+
+    /// The file in which it stands, for sorting.
+    pub(super) fn file(&self) -> &str {
+        self.marks.first().map_or("", |mark| mark.source.name())
+    }
+
     /// Where it stands within its file, for sorting.
     pub(super) fn offset(&self) -> usize {
         self.marks.first().map_or(0, |mark| mark.span.start)

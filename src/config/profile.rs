@@ -4,8 +4,9 @@
 //! `default` is always there, because a pool that no other profile fits needs one.
 
 use super::error::Finding;
-use super::raw::{Desk, Found, Source, parse};
-use super::section::{Given, Raw, Section, shorten};
+use super::raw::{Desk, Found, Parsed, Source, parse};
+use super::rule;
+use super::section::{DOT, Given, Raw, Section, as_variable, shorten};
 use super::unit::Unit;
 use super::value::{NumberRule, contradiction, text_of, whole, wrong};
 use std::collections::BTreeMap;
@@ -15,7 +16,6 @@ use toml::de::DeValue;
 use trimtab_core::moment::Span;
 use trimtab_core::profile::{Cited, KnobRange, Profile};
 use trimtab_protocol::change::{CHANGE_WINDOW_MS, CHANGES_PER_WINDOW};
-use trimtab_protocol::decision::Citation;
 use trimtab_protocol::knob::KnobValue;
 use trimtab_protocol::name::{KnobName, is_plain_name};
 
@@ -89,7 +89,7 @@ pub(super) fn file_profile(path: &Path, desk: &Desk<'_>) -> Option<Profile> {
         ));
         return None;
     }
-    match Source::read(path) {
+    match desk.read(path) {
         Ok(source) => read(&source, name, desk),
         Err(finding) => {
             desk.report(finding);
@@ -107,8 +107,9 @@ fn name_of(path: &Path) -> &str {
 /// Reads a profile and reports all that is wrong with it.
 pub(super) fn read(source: &Arc<Source>, name: &str, desk: &Desk<'_>) -> Option<Profile> {
     let table = parse(source, desk)?;
-    let variable = format!("PROFILE_{}_", super::section::as_variable(name));
-    let mut root = Section::root(desk, source, Some(&table), variable);
+    let variable = format!("PROFILE{DOT}{}{DOT}", as_variable(name));
+    let files = [Parsed { source, table }];
+    let mut root = Section::root(desk, &files, variable);
     let workers = range(&mut root, &WORKERS);
     let queue_limit = range(&mut root, &QUEUE_LIMIT);
     let timeout = range(&mut root, &TIMEOUT);
@@ -124,8 +125,11 @@ pub(super) fn read(source: &Arc<Source>, name: &str, desk: &Desk<'_>) -> Option<
             "work is cut off at the timeout, so the goal would be met by everything that ends at all",
         ));
     }
-    let (changes_per_window, change_window) = changes(&mut root);
+    let (changes_per_window, change_window, decide_every) = changes(&mut root);
     let others = others(&mut root);
+    let levels = rule::levels(&mut root);
+    let ladder = rule::ladder(&mut root);
+    let triggers = rule::triggers(&mut root);
     root.finish();
     Some(Profile {
         name: name.to_owned(),
@@ -136,6 +140,10 @@ pub(super) fn read(source: &Arc<Source>, name: &str, desk: &Desk<'_>) -> Option<
         changes_per_window,
         change_window,
         others,
+        decide_every,
+        levels,
+        ladder,
+        triggers,
     })
 }
 
@@ -269,11 +277,20 @@ fn range(root: &mut Section<'_>, rule: &RangeRule) -> Option<Range> {
     Some(Range { start, min, max })
 }
 
+const EVERY: NumberRule = NumberRule {
+    key: "every",
+    unit: Unit::Millis,
+    min: 100,
+    max: 3_600_000,
+    why: "more often than a sample comes there is nothing new to decide on",
+};
+
 /// How often a pool may be changed. Bad values give the defaults, because their finding already refuses the file.
-fn changes(root: &mut Section<'_>) -> (Cited<u32>, Cited<Span>) {
+fn changes(root: &mut Section<'_>) -> (Cited<u32>, Cited<Span>, Option<Cited<Span>>) {
     let mut table = root.section("changes");
     let count = table.number(&PER_WINDOW);
     let window = table.number(&WINDOW);
+    let every = table.number(&EVERY);
     let desk = table.desk;
     table.finish();
     let window_ms = window
@@ -304,26 +321,18 @@ fn changes(root: &mut Section<'_>) -> (Cited<u32>, Cited<Span>) {
             citation: count.spot.citation(),
             value: u32::try_from(count.value).unwrap_or(PER_WINDOW_DEFAULT),
         },
-        None => defaulted("changes.per_window", PER_WINDOW_DEFAULT),
+        None => Cited::built_in("changes.per_window", PER_WINDOW_DEFAULT),
     };
     let window = match window {
-        Some(window) => Cited {
-            citation: window.spot.citation(),
-            value: Span::from_ms(window.value),
-        },
-        None => defaulted("changes.window", Span::from_ms(WINDOW_DEFAULT_MS)),
+        Some(window) => span(window),
+        None => Cited::built_in("changes.window", Span::from_ms(WINDOW_DEFAULT_MS)),
     };
-    (count, window)
+    (count, window, every.map(span))
 }
 
-/// A value that no file sets.
-fn defaulted<T>(key: &str, value: T) -> Cited<T> {
-    let citation = Citation {
-        key: key.to_owned(),
-        file: String::new(),
-        line: 0,
-        column: 0,
-    };
+fn span(found: Found<u64>) -> Cited<Span> {
+    let Cited { value, citation } = found.cited();
+    let value = Span::from_ms(value);
     Cited { value, citation }
 }
 
@@ -364,7 +373,7 @@ fn others(root: &mut Section<'_>) -> BTreeMap<KnobName, Cited<KnobValue>> {
 }
 
 /// The value of a knob that only the host knows: text that begins with a digit is a quantity, other text is a word.
-fn other_value(given: &Given<'_>) -> Result<KnobValue, Box<Finding>> {
+pub(super) fn other_value(given: &Given<'_>) -> Result<KnobValue, Box<Finding>> {
     let wanted = "a whole number, a size such as \"1KiB\", a duration such as \"300s\" or a word";
     let bad = || Box::new(wrong(given, wanted).note("a host's knob takes nothing else"));
     if let Raw::Toml(DeValue::Integer(number)) = given.raw {

@@ -6,7 +6,9 @@
 use super::Overrides;
 use super::error::Finding;
 use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::io::Read as _;
 use std::ops::Range;
 use std::path::Path;
@@ -122,6 +124,20 @@ impl Source {
         (number(line), number(column))
     }
 
+    /// Where the characters of a text stand that a TOML string at `span` holds, if they stand there unchanged.
+    pub(super) fn within_quotes(&self, span: &Range<usize>, text: &str) -> Option<usize> {
+        if self.overrides {
+            return Some(0);
+        }
+        let quoted = self.text.get(span.clone())?;
+        let start = quoted.find(|char| char != '"' && char != '\'')?;
+        let start = if text.starts_with('\'') { 1 } else { start };
+        quoted
+            .get(start..)?
+            .starts_with(text)
+            .then_some(span.start + start)
+    }
+
     /// The range cut to the text and to whole characters, whatever a parser said.
     pub(super) fn clamp(&self, span: Range<usize>) -> Range<usize> {
         let start = self
@@ -177,18 +193,98 @@ impl<T> Found<T> {
     }
 }
 
-/// What all files of one load share: what overrides them, and what was found wrong so far.
+/// What all files of one load share: what overrides them, what was found wrong so far, and which keys were asked for.
 #[derive(Debug)]
 pub(super) struct Desk<'a> {
-    pub(super) overrides: &'a Overrides,
+    overrides: &'a Overrides,
     findings: RefCell<Vec<Finding>>,
+    /// Where each key of the configuration was set.
+    origins: RefCell<BTreeMap<String, Citation>>,
+    /// The variables that a key answers to, whether set or not.
+    variables: RefCell<BTreeSet<String>>,
+    /// All that was read, as one number.
+    seen: RefCell<DefaultHasher>,
+}
+
+/// A file that was read and parsed.
+#[derive(Debug)]
+pub(super) struct Parsed<'a> {
+    pub(super) source: &'a Arc<Source>,
+    pub(super) table: DeTable<'a>,
 }
 
 impl<'a> Desk<'a> {
     pub(super) fn new(overrides: &'a Overrides) -> Self {
         Self {
             overrides,
-            findings: RefCell::new(Vec::new()),
+            findings: RefCell::default(),
+            origins: RefCell::default(),
+            variables: RefCell::default(),
+            seen: RefCell::default(),
+        }
+    }
+
+    /// Who overrides a variable, and with what.
+    pub(super) fn overridden(&self, variable: &str) -> Option<(&'a str, &'a str)> {
+        self.overrides.get(variable)
+    }
+
+    /// Who overrides something, by name.
+    pub(super) fn override_origins(&self) -> Vec<String> {
+        self.overrides.origins()
+    }
+
+    /// The names below a table, in capitals, that something overrides.
+    pub(super) fn overridden_below(&self, table: &str) -> Vec<&'a str> {
+        let variables = self.overrides.variables();
+        let below = variables.filter_map(|variable| variable.strip_prefix(table));
+        let names: Vec<&str> = below.filter(|name| !name.contains("__")).collect();
+        let mut known = self.variables.borrow_mut();
+        known.extend(names.iter().map(|name| format!("{table}{name}")));
+        names
+    }
+
+    /// Notes where a key is set.
+    pub(super) fn note_origin(&self, spot: &Spot) {
+        let mut origins = self.origins.borrow_mut();
+        origins.insert(spot.key.clone(), spot.citation());
+    }
+
+    /// Where each key that was noted since the last call is set.
+    pub(super) fn take_origins(&self) -> BTreeMap<String, Citation> {
+        self.origins.take()
+    }
+
+    /// Notes which variables a table's keys answer to.
+    pub(super) fn note_variables(&self, variables: impl Iterator<Item = String>) {
+        self.variables.borrow_mut().extend(variables);
+    }
+
+    /// Reports the variables that no key answers to. Only those that begin as ours alone do are looked at.
+    pub(super) fn report_unknown_variables(&self) {
+        let known = self.variables.take();
+        for variable in self.overrides.variables() {
+            let Some((origin, text)) = self.overrides.get(variable) else {
+                continue;
+            };
+            if known.contains(variable) || !origin.starts_with('$') {
+                continue;
+            }
+            let source = Source::overriding(origin, text);
+            let mut finding = Finding::new(format!("no key answers to `{origin}`"))
+                .at_span(&source, 0..source.text().len(), "nothing reads this")
+                .note(
+                    "a key's variable is TRIMTAB__ and the key in capitals, with __ for each dot",
+                );
+            let lower: BTreeMap<String, &String> = known
+                .iter()
+                .map(|name| (name.to_ascii_lowercase(), name))
+                .collect();
+            let meant = super::section::closest(variable, lower.keys().map(String::as_str));
+            if let Some(meant) = meant {
+                finding = finding.help(format!("did you mean `TRIMTAB__{}`?", lower[meant]));
+            }
+            self.report(finding);
         }
     }
 
@@ -197,10 +293,30 @@ impl<'a> Desk<'a> {
         self.findings.borrow_mut().push(finding);
     }
 
-    /// What was found since the last call, in the order of the lines.
+    /// Reads a file and remembers what was there, or that nothing was.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub(super) fn read(&self, path: &Path) -> Result<Arc<Source>, Finding> {
+        let read = Source::read(path);
+        let mut seen = self.seen.borrow_mut();
+        path.hash(&mut *seen);
+        match &read {
+            Ok(source) => source.text().hash(&mut *seen),
+            Err(finding) => finding.title().hash(&mut *seen),
+        }
+        read
+    }
+
+    /// A number that is another one when any file that was read is another one.
+    pub(super) fn fingerprint(&self) -> u64 {
+        self.seen.borrow().finish()
+    }
+
+    /// What was found since the last call, in the order of the files and lines.
     pub(super) fn take(&self) -> Vec<Finding> {
         let mut findings = self.findings.take();
-        findings.sort_by_key(Finding::offset);
+        findings.sort_by_cached_key(|finding| (finding.file().to_owned(), finding.offset()));
         if findings.len() > FINDINGS_MAX {
             let more = findings.len() - FINDINGS_MAX;
             findings.truncate(FINDINGS_MAX);

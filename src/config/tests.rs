@@ -1,5 +1,6 @@
 //! The configuration as a whole: the files that are shipped, the reports, and what no input may do.
 
+use super::raw::Source;
 use super::*;
 use proptest::prelude::*;
 use trimtab_protocol::decision::Mode;
@@ -31,11 +32,17 @@ fn check_bytes(name: &str, bytes: &[u8], overrides: &Overrides) -> Result<Profil
 fn check_config(text: &str, overrides: &Overrides) -> Result<Config, ConfigErrors> {
     let desk = Desk::new(overrides);
     let source = Source::decode("trimtab.toml".to_owned(), text.as_bytes().to_vec());
-    let draft = source.map_err(|finding| desk.report(finding)).ok();
-    let draft = draft.and_then(|source| validate::read(&source, true, Path::new("etc"), &desk));
+    let sources: Vec<_> = source
+        .map_err(|finding| desk.report(finding))
+        .into_iter()
+        .collect();
+    let parsed = layers::parsed(&sources, &desk);
+    let draft =
+        (!parsed.is_empty()).then(|| validate::read(&parsed, true, Path::new("etc"), &desk));
     let mut findings = desk.take();
     let profiles = profile::built_in(&desk, &mut findings);
     let config = draft.and_then(|draft| draft.into_config(profiles, Vec::new(), &desk));
+    desk.report_unknown_variables();
     findings.extend(desk.take());
     match config {
         Some(config) if findings.is_empty() => Ok(config),
@@ -66,8 +73,15 @@ mod shipped {
         let none = Overrides::default();
         let full = load(Some(&repository("config/trimtab.toml")), &none).expect("it is valid");
         let minimal = load(Some(&repository("config/minimal.toml")), &none).expect("it is valid");
-        let files = minimal.files.clone();
-        assert_eq!(Config { files, ..full }, minimal);
+        let (files, origins) = (minimal.files.clone(), minimal.origins.clone());
+        let directories = minimal.directories.clone();
+        let full = Config {
+            files,
+            origins,
+            directories,
+            ..full
+        };
+        assert_eq!(full, minimal);
     }
 
     #[test]
@@ -78,17 +92,19 @@ mod shipped {
         let text = text
             .replace("# profiles = ", "profiles = ")
             .replace("# checkout = ", "checkout = ")
-            .replace("# holder = ", "holder = ");
+            .replace("# holder = ", "holder = ")
+            .replace("# own_profile = ", "own_profile = ");
         let config = check_config(&text, &Overrides::default()).expect("it is valid");
         assert_eq!(config.settings.holder, "shop-sidecar");
         assert_eq!(config.settings.assigned["checkout"], "web");
         for (table, keys) in [
             (
                 "",
-                "mode, interval, profiles, hosts, serve, ledger, lease, log",
+                "mode, interval, profiles, hosts, serve, flame, ledger, lease, log",
             ),
             ("hosts", "id, socket, call_deadline, pools"),
             ("serve", "address, allowed_hosts"),
+            ("flame", "remember, hz, max_bytes, own_profile"),
             ("ledger", "directory, max_bytes"),
             ("lease", "ttl, holder"),
             ("log", "format, level"),
@@ -334,11 +350,51 @@ level = "verbose"
     #[test]
     fn a_wrong_override_is_reported_like_a_wrong_line() {
         let mut overrides = Overrides::from_vars([
-            ("TRIMTAB_INTERVAL".into(), "fast".into()),
-            ("TRIMTAB_PROFILE_WEB_WORKERS_MAX".into(), "5".into()),
+            ("TRIMTAB__INTERVAL".into(), "fast".into()),
+            ("TRIMTAB__PROFILE__WEB__WORKERS__MAX".into(), "5".into()),
         ]);
         overrides.set("mode", "--mode", "avdise");
         insta::assert_snapshot!(report(check_config(MINIMAL, &overrides)));
+    }
+
+    #[test]
+    fn a_rules_mistakes_are_shown_within_its_condition() {
+        let text = r#"
+[levels]
+moderate = 0.3
+maximum = "40%"
+[memory]
+level = "90%"
+step_down = "101%"
+[[triggers]]
+when = "cpu > 80 and taks > 10 or (queue_wait_p95 > 5%)"
+do = "grow"
+[[triggers]]
+when = "cpu > 80% andd memory > 10%"
+do = "shrnk"
+benefit = "money"
+[[triggers]]
+do = "set workers"
+because = ""
+wen = "cpu > 1%"
+"#;
+        let whole = include_str!("../../profiles/web.toml");
+        let start = whole
+            .split("# From which load")
+            .next()
+            .expect("it has levels");
+        insta::assert_snapshot!(report(check_profile("web", &format!("{start}{text}"))));
+    }
+
+    #[test]
+    fn a_variable_that_no_key_answers_to_is_a_mistake() {
+        let vars = [
+            ("TRIMTAB__INTERVALL".into(), "1s".into()),
+            ("TRIMTAB__PROFILE__WEB__WORKERS__MAXI".into(), "80".into()),
+            // The names of services make such variables.
+            ("TRIMTAB_PORT".into(), "tcp://10.0.0.1:80".into()),
+        ];
+        insta::assert_snapshot!(report(check_config(MINIMAL, &Overrides::from_vars(vars))));
     }
 
     #[test]
@@ -414,6 +470,47 @@ mod files {
     }
 
     #[test]
+    fn drop_ins_outrank_the_file_in_the_order_of_their_names_and_overrides_outrank_both() {
+        let directory = tempfile::tempdir().expect("there is room");
+        let text =
+            format!("mode = \"observe\"\ninterval = \"2s\"\n{MINIMAL}[log]\nlevel = \"warn\"\n");
+        let path = write(directory.path(), "trimtab.toml", &text);
+        let drop_ins = directory.path().join("trimtab.d");
+        std::fs::create_dir(&drop_ins).expect("the directory is ours");
+        write(&drop_ins, "20-late.toml", "interval = \"4s\"\n");
+        write(
+            &drop_ins,
+            "10-early.toml",
+            "interval = \"3s\"\nmode = \"act\"\n[[hosts]]\ncall_deadline = \"100ms\"\n",
+        );
+        write(&drop_ins, "30.conf", "not read");
+        let vars = [("TRIMTAB__MODE".into(), "advise".into())];
+        let config = load(Some(&path), &Overrides::from_vars(vars)).expect("it is valid");
+        assert_eq!(config.settings.interval.as_ms(), 4_000);
+        assert_eq!(config.settings.mode, Mode::Advise);
+        assert_eq!(config.call_deadline.as_millis(), 100);
+        assert_eq!(config.settings.host.as_str(), "shop");
+        assert_eq!(config.files.len(), 3);
+        let origin = |key: &str| {
+            let citation = &config.origins[key];
+            let file = Path::new(&citation.file);
+            let name = file.file_name().expect("a name").to_string_lossy();
+            format!("{name}:{}", citation.line)
+        };
+        assert_eq!(origin("interval"), "20-late.toml:1");
+        assert_eq!(origin("mode"), "$TRIMTAB__MODE:1");
+        assert_eq!(origin("hosts.call_deadline"), "10-early.toml:4");
+        assert_eq!(origin("log.level"), "trimtab.toml:7");
+        write(&drop_ins, "20-late.toml", "interval = 4\nmood = 1\n");
+        write(&drop_ins, "40.toml", "= 1\n");
+        let errors = load(Some(&path), &Overrides::default()).expect_err("it is wrong");
+        assert!(errors.to_string().contains("40.toml:1:1"), "{errors}");
+        write(&drop_ins, "40.toml", "");
+        let errors = load(Some(&path), &Overrides::default()).expect_err("it is wrong");
+        assert_eq!(errors.count(), 2, "{errors}");
+    }
+
+    #[test]
     fn what_is_not_a_readable_text_is_refused() {
         let directory = tempfile::tempdir().expect("there is room");
         let large = write(directory.path(), "large.toml", &"#".repeat(256 * 1024 + 1));
@@ -451,19 +548,28 @@ mod values {
     #[test]
     fn an_override_outranks_the_file_and_an_option_outranks_a_variable() {
         let vars = [
-            ("TRIMTAB_MODE".into(), "observe".into()),
-            ("TRIMTAB_SERVE_ADDRESS".into(), "[::1]:0".into()),
+            ("TRIMTAB__MODE".into(), "observe".into()),
+            ("TRIMTAB__SERVE__ADDRESS".into(), "[::1]:0".into()),
             (
-                "TRIMTAB_SERVE_ALLOWED_HOSTS".into(),
+                "TRIMTAB__SERVE__ALLOWED_HOSTS".into(),
                 "a.example, b.example".into(),
             ),
-            ("TRIMTAB_HOST_SOCKET".into(), "here.sock".into()),
-            ("TRIMTAB_PROFILE_WEB_WORKERS_MAX".into(), "80".into()),
+            ("TRIMTAB__HOST__SOCKET".into(), "here.sock".into()),
+            ("TRIMTAB__PROFILE__WEB__WORKERS__MAX".into(), "80".into()),
             (
-                "TRIMTAB_PROFILE_WEB_OTHER_KNOBS_OBJECT_POOL".into(),
+                "TRIMTAB__PROFILE__WEB__OTHER_KNOBS__OBJECT_POOL".into(),
                 "7".into(),
             ),
-            ("TRIMTAB_LOG_LEVEL".into(), String::new().into()),
+            (
+                "TRIMTAB__PROFILE__WEB__OTHER_KNOBS__BATCH".into(),
+                "9".into(),
+            ),
+            (
+                "TRIMTAB__PROFILE__WEB__TRIGGERS__0__WHEN".into(),
+                "tasks > 5".into(),
+            ),
+            ("TRIMTAB__HOST__POOLS__CHECKOUT".into(), "api".into()),
+            ("TRIMTAB__LOG__LEVEL".into(), String::new().into()),
             ("HOME".into(), "/root".into()),
         ];
         let mut overrides = Overrides::from_vars(vars);
@@ -478,9 +584,12 @@ mod values {
         assert_eq!(web.workers.max.value, 80);
         assert_eq!(
             web.workers.max.citation.file,
-            "$TRIMTAB_PROFILE_WEB_WORKERS_MAX"
+            "$TRIMTAB__PROFILE__WEB__WORKERS__MAX"
         );
         assert_eq!(web.others["object_pool"].value, KnobValue::Integer(7));
+        assert_eq!(web.others["batch"].value, KnobValue::Integer(9));
+        assert_eq!(web.triggers[0].when.value.text(), "tasks > 5");
+        assert_eq!(config.settings.assigned["checkout"], "api");
     }
 
     #[test]
@@ -633,8 +742,8 @@ mod any_input {
 
         #[test]
         fn overrides_give_a_configuration_or_a_report(value in ".{1,30}", variable in 0usize..6) {
-            let name = ["MODE", "INTERVAL", "SERVE_ADDRESS", "HOST_SOCKET", "HOST_POOLS", "PROFILE_API_TIMEOUT_MAX"][variable];
-            let vars = [(format!("TRIMTAB_{name}").into(), value.into())];
+            let name = ["MODE", "INTERVAL", "SERVE__ADDRESS", "HOST__SOCKET", "HOST__POOLS__X", "PROFILE__API__TIMEOUT__MAX"][variable];
+            let vars = [(format!("TRIMTAB__{name}").into(), value.into())];
             if let Err(errors) = check_config(MINIMAL, &Overrides::from_vars(vars)) {
                 prop_assert!(errors.count() > 0);
                 prop_assert!(!errors.to_string().is_empty());

@@ -12,6 +12,8 @@ pub(super) enum Unit {
     Millis,
     /// Bytes; written as a size.
     Bytes,
+    /// Hundredths of a percent; written in percent.
+    Share,
 }
 
 impl Unit {
@@ -21,6 +23,7 @@ impl Unit {
             Self::Count => "a whole number such as 50",
             Self::Millis => "a duration with its unit such as \"30s\" or \"500ms\"",
             Self::Bytes => "a size with its unit such as \"64KiB\" or \"1GiB\"",
+            Self::Share => "a share in percent such as \"70%\"",
         }
     }
 
@@ -29,6 +32,9 @@ impl Unit {
     /// # Errors
     /// A hint of what would be right, when there is one; the caller says what was found.
     pub(super) fn parse(self, text: &str) -> Result<u64, Option<String>> {
+        if self == Self::Share {
+            return share(text);
+        }
         let digits = text.bytes().take_while(u8::is_ascii_digit).count();
         let (number, suffix) = text.split_at(digits);
         let scales = self.scales();
@@ -50,6 +56,15 @@ impl Unit {
 
     /// Writes a number with its unit, the way that [`Unit::parse`] reads it.
     pub(super) fn show(self, value: u64) -> String {
+        if self == Self::Share {
+            let (percent, rest) = (value / 100, value % 100);
+            let rest = if rest == 0 {
+                String::new()
+            } else {
+                format!(".{rest:02}").trim_end_matches('0').to_owned()
+            };
+            return format!("{percent}{rest}%");
+        }
         let whole = |(_, factor): &&(&str, u64)| value != 0 && value.is_multiple_of(*factor);
         let (suffix, factor) = self
             .scales()
@@ -66,6 +81,7 @@ impl Unit {
     fn scales(self) -> &'static [(&'static str, u64)] {
         match self {
             Self::Count => &[("", 1)],
+            Self::Share => &[("%", 100)],
             Self::Millis => &[("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000)],
             Self::Bytes => &[
                 ("B", 1),
@@ -81,7 +97,7 @@ impl Unit {
     fn hint(self, number: u64, suffix: &str) -> Option<String> {
         let lower = suffix.trim().to_ascii_lowercase();
         let meant = match (self, lower.as_str()) {
-            (Self::Count, _) => return None,
+            (Self::Count | Self::Share, _) => return None,
             (Self::Millis, "") => "s",
             (Self::Millis, "sec" | "secs" | "second" | "seconds") => "s",
             (Self::Millis, "min" | "mins" | "minute" | "minutes") => "m",
@@ -101,6 +117,27 @@ impl Unit {
         };
         Some(format!("did you mean \"{number}{meant}\"?"))
     }
+}
+
+/// Percent with at most two digits behind the point, in hundredths.
+fn share(text: &str) -> Result<u64, Option<String>> {
+    let percent = || text.trim().trim_end_matches('%').trim();
+    let Some(number) = text.strip_suffix('%') else {
+        let written = percent().parse::<f64>().ok();
+        return Err(written.map(|number| {
+            let meant = if number < 1.0 { number * 100.0 } else { number };
+            format!("did you mean \"{meant}%\"?")
+        }));
+    };
+    let (whole, rest) = number.split_once('.').unwrap_or((number, ""));
+    let plain = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    if whole.is_empty() || !plain(whole) || !plain(rest) || rest.len() > 2 {
+        return Err(None);
+    }
+    let hundredths = format!("{rest:0<2}").parse::<u64>().ok();
+    let whole = whole.parse::<u64>().ok();
+    let value = whole.and_then(|whole| whole.checked_mul(100)?.checked_add(hundredths?));
+    value.ok_or_else(|| Some("the number is too large to be meant".to_owned()))
 }
 
 #[cfg(test)]
@@ -144,14 +181,14 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_shown_reads_as_the_same_number(value: u64) {
-            for unit in [Unit::Count, Unit::Millis, Unit::Bytes] {
+            for unit in [Unit::Count, Unit::Millis, Unit::Bytes, Unit::Share] {
                 prop_assert_eq!(unit.parse(&unit.show(value)), Ok(value));
             }
         }
 
         #[test]
         fn no_text_makes_the_reader_panic(text in ".{0,40}") {
-            for unit in [Unit::Count, Unit::Millis, Unit::Bytes] {
+            for unit in [Unit::Count, Unit::Millis, Unit::Bytes, Unit::Share] {
                 let _either = unit.parse(&text);
             }
         }

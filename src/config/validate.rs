@@ -1,15 +1,14 @@
 //! What each key of the sidecar's configuration means, what it may be, and what it is when it is left out.
 
 use super::error::Finding;
-use super::raw::{Desk, Found, Source, Spot, parse};
+use super::raw::{Desk, Found, Parsed, Spot};
 use super::section::{Section, closest, list, shorten};
 use super::unit::Unit;
 use super::value::{NumberRule, TextRule, contradiction};
-use super::{Config, LedgerConfig, LogConfig, LogFormat, ServeConfig};
+use super::{Config, FlameConfig, LedgerConfig, LogConfig, LogFormat, ServeConfig};
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 use tracing::level_filters::LevelFilter;
 use trimtab_core::moment::Span;
@@ -29,6 +28,7 @@ pub(super) struct Draft {
     lease_ttl_ms: u64,
     holder: String,
     serve: ServeConfig,
+    flame: FlameConfig,
     ledger: LedgerConfig,
     log: LogConfig,
 }
@@ -147,15 +147,9 @@ const LEVELS: [(&str, LevelFilter); 5] = [
     ("trace", LevelFilter::TRACE),
 ];
 
-/// Reads the configuration and reports all that is wrong with it. `base` is what relative paths in the file are relative to.
-pub(super) fn read(
-    source: &Arc<Source>,
-    is_file: bool,
-    base: &Path,
-    desk: &Desk<'_>,
-) -> Option<Draft> {
-    let table = parse(source, desk)?;
-    let mut root = Section::root(desk, source, Some(&table), String::new());
+/// Reads the configuration and reports all that is wrong with it. `base` is what relative paths in the files are relative to.
+pub(super) fn read(files: &[Parsed<'_>], is_file: bool, base: &Path, desk: &Desk<'_>) -> Draft {
+    let mut root = Section::root(desk, files, String::new());
     let mode = root.word("mode", &MODES, "how far the sidecar may go");
     let interval = root.number(&INTERVAL);
     let interval_ms = interval
@@ -166,6 +160,7 @@ pub(super) fn read(
         .map(|found| (located(base, &found), found.spot));
     let host = host(&mut root, is_file, base, interval.as_ref());
     let serve = serve(&mut root);
+    let flame = super::flame::flame(&mut root);
     let ledger = ledger(&mut root, base);
     let log = log(&mut root);
     let mut lease = root.section("lease");
@@ -180,7 +175,7 @@ pub(super) fn read(
     let longest = TTL_MS_DEFAULT
         .max(LEASE_INTERVALS * interval_ms)
         .min(TTL_MS_MAX);
-    Some(Draft {
+    Draft {
         profiles,
         mode: mode_value,
         interval_ms,
@@ -188,9 +183,10 @@ pub(super) fn read(
         lease_ttl_ms: ttl.map_or(longest, |found| found.value),
         holder: holder.map_or_else(default_holder, |found| found.value),
         serve,
+        flame,
         ledger,
         log,
-    })
+    }
 }
 
 impl Draft {
@@ -235,10 +231,13 @@ impl Draft {
             call_deadline: Duration::from_millis(host.call_deadline_ms),
             lease_ttl: Duration::from_millis(self.lease_ttl_ms),
             serve: self.serve,
+            flame: self.flame,
             ledger: self.ledger,
             log: self.log,
             files,
-            overrides: desk.overrides.origins(),
+            overrides: desk.override_origins(),
+            origins: BTreeMap::new(),
+            directories: Vec::new(),
         })
     }
 }
@@ -250,7 +249,7 @@ fn host(
     base: &Path,
     interval: Option<&Found<u64>>,
 ) -> Option<Host> {
-    let mut tables = root.sections("hosts", "host")?;
+    let mut tables = root.sections("hosts", |_| "host".to_owned())?;
     if let [first, second, ..] = tables.as_slice() {
         let finding = Finding::new("more than one host is configured")
             .at(&second.heading(), "the second")

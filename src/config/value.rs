@@ -220,7 +220,7 @@ fn read_number(given: &Given<'_>, rule: &NumberRule) -> Result<u64, Box<Finding>
     };
     let value = match (&given.raw, rule.unit) {
         (Raw::Text(text), unit) => unit.parse(text).map_err(bad_type)?,
-        (Raw::Toml(DeValue::String(text)), Unit::Millis | Unit::Bytes) => {
+        (Raw::Toml(DeValue::String(text)), Unit::Millis | Unit::Bytes | Unit::Share) => {
             rule.unit.parse(text).map_err(bad_type)?
         }
         (Raw::Toml(DeValue::String(text)), Unit::Count) => {
@@ -238,6 +238,14 @@ fn read_number(given: &Given<'_>, rule: &NumberRule) -> Result<u64, Box<Finding>
             return Err(bad_type(
                 whole(number).map(|n| format!("did you mean \"{n}B\"?")),
             ));
+        }
+        (Raw::Toml(DeValue::Integer(number)), Unit::Share) => {
+            let whole = whole(number);
+            return Err(bad_type(whole.map(|n| format!("did you mean \"{n}%\"?"))));
+        }
+        (Raw::Toml(DeValue::Float(number)), Unit::Share) => {
+            let hint = rule.unit.parse(number.as_str()).err().flatten();
+            return Err(bad_type(hint));
         }
         (Raw::Toml(_), _) => return Err(bad_type(None)),
     };

@@ -4,6 +4,8 @@
 //! exhaustive: a new reason without words does not compile. Words that come from a host are cleaned first; nothing here
 //! trusts them.
 
+mod learnt;
+
 use crate::view::words::{absence, foreign, level};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -99,14 +101,6 @@ pub fn because(reason: &Reason) -> String {
             figure(*seconds),
             figure(*needed_s)
         ),
-        Reason::Crowded {
-            service_us,
-            lean_us,
-        } => format!(
-            "work waits, but a job takes {} in service and took {} among fewer, so fewer workers are looked at",
-            millis(*service_us),
-            millis(*lean_us)
-        ),
         Reason::LeasePending => "the lease is asked for and not granted yet".to_owned(),
         Reason::Frozen => "an operator froze the host".to_owned(),
         Reason::NotOffered => {
@@ -117,9 +111,15 @@ pub fn because(reason: &Reason) -> String {
         Reason::Idle => "there is little to do".to_owned(),
         Reason::Ample => "work flows and nothing waits".to_owned(),
         Reason::NothingToGain => "nothing that may be tried promises a gain".to_owned(),
+        Reason::InPlace => "every knob stands where the profile has it".to_owned(),
         Reason::TooFew { completed, needed } => too_few(*completed, *needed),
         Reason::Settling => "a change is on its way or still taking effect".to_owned(),
         Reason::Measuring { seconds, verdict } => measuring(*seconds, verdict),
+        Reason::QuietAwaited => "it can wait while work waits or a size is on trial".to_owned(),
+        Reason::Pausing { seconds } => format!(
+            "the last change was refused or undone, so nothing is asked for another {} s",
+            figure(*seconds)
+        ),
         Reason::OtherTrial { pool } => format!("pool `{}` has the host's one trial", foreign(pool)),
         Reason::Resting { direction, seconds } => resting(*direction, *seconds),
         Reason::AtBound { knob, bound } => at_bound(knob, *bound),
@@ -136,6 +136,26 @@ pub fn because(reason: &Reason) -> String {
         Reason::Starved { queued, lost_per_s } => starved(*queued, *lost_per_s),
         Reason::LookBelow { queued, lost_per_s } => look_below(*queued, *lost_per_s),
         Reason::CpuFull { cpu_share } => cpu_full(*cpu_share),
+        Reason::HarmBudget { .. }
+        | Reason::Climbing { .. }
+        | Reason::Predicted { .. }
+        | Reason::Surge { .. }
+        | Reason::Suspicious { .. }
+        | Reason::ServiceChanged { .. }
+        | Reason::KnownAgain { .. }
+        | Reason::Collapsed { .. }
+        | Reason::QueueFollows { .. }
+        | Reason::TimeoutFollows { .. }
+        | Reason::Relaxed { .. }
+        | Reason::NeedsNoProof => learnt::because(reason),
+        Reason::ProfileSets => "the profile names these values".to_owned(),
+        Reason::MemoryHigh { share, at_share } => memory_step("has come to", *share, *at_share),
+        Reason::MemoryEased { share, at_share } => memory_step("has eased to", *share, *at_share),
+        Reason::TookEffect => "the values are in effect and as much is done as before".to_owned(),
+        Reason::NoEffect { seconds } => {
+            let seconds = figure(*seconds);
+            format!("the values did not come into effect within {seconds} s")
+        }
         Reason::Paid { verdict } => format!("it paid, as {}", found(verdict)),
         Reason::DidNotPay { verdict } => format!("it did not pay, as {}", found(verdict)),
         Reason::EvidenceLost { absence } => evidence_lost(*absence),
@@ -219,6 +239,14 @@ fn memory_forbids(predicted: f64, allowed: f64) -> String {
         "that size would take {} of the memory limit, and {} is allowed",
         percent(predicted),
         percent(allowed)
+    )
+}
+
+fn memory_step(how: &str, share: f64, at_share: f64) -> String {
+    format!(
+        "memory {how} {} of its limit, and the ladder's step is at {}",
+        percent(share),
+        percent(at_share)
     )
 }
 
@@ -321,6 +349,11 @@ fn found(verdict: &Verdict) -> String {
             "no difference was found beyond chance, {}",
             with_error(gain_per_s, error_per_s)
         ),
+        Verdict::Pooled { ratio } => format!(
+            "the two windows alone do not tell, and all that was seen of this pool says {} times the throughput",
+            figure(ratio)
+        ),
+        Verdict::NothingWaits => "nothing waits any more".to_owned(),
         Verdict::LoadMoved {
             before_per_s,
             now_per_s,
@@ -472,6 +505,8 @@ mod tests {
                 gain_per_s: 1.0,
                 error_per_s: 4.0,
             },
+            Verdict::Pooled { ratio: 1.042 },
+            Verdict::NothingWaits,
             Verdict::LoadMoved {
                 before_per_s: 200.0,
                 now_per_s: 310.4,
@@ -483,17 +518,26 @@ mod tests {
         ]
     }
 
-    /// The reasons for a look at a pool in which work waits.
-    fn looks() -> [Reason; 2] {
-        [
-            Reason::Crowded {
-                service_us: 812_000,
-                lean_us: 61_000,
+    const WATCHING: Reason = Reason::Watching {
+        seconds: 0.25,
+        needed_s: 1.0,
+    };
+
+    /// The reasons for values that are set and not searched for.
+    fn settings() -> Vec<Reason> {
+        let (share, at_share) = (0.74, 0.7);
+        vec![
+            Reason::InPlace,
+            Reason::QuietAwaited,
+            Reason::Pausing { seconds: 12.0 },
+            Reason::ProfileSets,
+            Reason::MemoryHigh { share, at_share },
+            Reason::MemoryEased {
+                share: 0.5,
+                at_share,
             },
-            Reason::Watching {
-                seconds: 0.25,
-                needed_s: 1.0,
-            },
+            Reason::TookEffect,
+            Reason::NoEffect { seconds: 30.0 },
         ]
     }
 
@@ -579,7 +623,9 @@ mod tests {
             ChangeStatus::Expired,
             ChangeStatus::Superseded,
         ];
-        all.extend(looks());
+        all.push(WATCHING);
+        all.extend(learnt::tests::reasons());
+        all.extend(settings());
         all.extend(ends.map(|status| Reason::TrialEnded { status }));
         all.extend(
             verdicts()

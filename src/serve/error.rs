@@ -26,6 +26,14 @@ pub enum Refusal {
     /// Too many connections or streams are open.
     #[error("{0}")]
     Busy(&'static str),
+    /// It can be had later.
+    #[error("{detail}")]
+    Later {
+        /// After how many seconds.
+        after_s: u64,
+        /// What is in the way.
+        detail: &'static str,
+    },
     /// An answer could not be made.
     #[error("the answer could not be made")]
     Internal,
@@ -40,6 +48,12 @@ impl IntoResponse for Refusal {
             Self::Method => ProblemKind::Method,
             Self::Internal => ProblemKind::Internal,
             Self::Misdirected => return plain(StatusCode::MISDIRECTED_REQUEST, &self.to_string()),
+            Self::Later { after_s, .. } => {
+                let mut response = plain(StatusCode::TOO_MANY_REQUESTS, &self.to_string());
+                let headers = response.headers_mut();
+                headers.insert(header::RETRY_AFTER, HeaderValue::from(*after_s));
+                return response;
+            }
             Self::Busy(_) => {
                 let mut response = plain(StatusCode::SERVICE_UNAVAILABLE, &self.to_string());
                 let headers = response.headers_mut();

@@ -38,6 +38,9 @@ const BATCH: usize = 32;
 #[serde(deny_unknown_fields)]
 pub(super) struct EventQuery {
     since: Option<String>,
+    /// Whether the status of each host is wanted too, each time there is a new one.
+    #[serde(default)]
+    status: bool,
 }
 
 /// The stream.
@@ -55,7 +58,7 @@ pub(super) async fn stream(
         Some(id) => Some(id),
         None => query.since,
     };
-    let feed = Feed::new(&shared, after, permit);
+    let feed = Feed::new(&shared, after, query.status, permit);
     let body = Body::from_stream(stream::unfold(feed, |mut feed| async move {
         let piece = feed.next().await?;
         Some((Ok::<_, Infallible>(piece), feed))
@@ -75,12 +78,19 @@ struct Feed {
     resync: bool,
     /// Whether entries may be missing between the last one sent and the live ones.
     behind: bool,
+    /// Whether the status of each host is sent too, each time there is a new one.
+    statuses: bool,
     ends: Instant,
     _permit: OwnedSemaphorePermit,
 }
 
 impl Feed {
-    fn new(shared: &Shared, after: Option<String>, permit: OwnedSemaphorePermit) -> Self {
+    fn new(
+        shared: &Shared,
+        after: Option<String>,
+        statuses: bool,
+        permit: OwnedSemaphorePermit,
+    ) -> Self {
         // First listen, then look: what is made in between is in both, and is sent once.
         let live = shared.deps.entries.subscribe();
         let view = shared.view();
@@ -102,6 +112,7 @@ impl Feed {
             greeted: false,
             resync,
             behind: true,
+            statuses,
             ends: Instant::now() + LIFE,
             _permit: permit,
         }
@@ -135,6 +146,7 @@ impl Feed {
                 biased;
                 () = end => return None,
                 next = timeout(HEARTBEAT, self.live.recv()) => next,
+                Ok(()) = self.view.changed(), if self.statuses => return Some(self.status_events()),
             };
             match next {
                 Err(_silence) => return Some(Bytes::from_static(b": still here\n\n")),
@@ -183,6 +195,19 @@ impl Feed {
         Bytes::from(format!(
             "id: {boot}-{sequence}\nevent: {word}\ndata: {json}\n\n"
         ))
+    }
+
+    /// The newest status of each host. It has no id, for a reader that resumes asks for entries and gets the newest status anyway.
+    fn status_events(&mut self) -> Bytes {
+        let view = Arc::clone(&self.view.borrow_and_update());
+        let texts = view
+            .hosts
+            .values()
+            .filter_map(|host| serde_json::to_string(&*host.status).ok());
+        let events: String = texts
+            .map(|json| format!("event: status\ndata: {json}\n\n"))
+            .collect();
+        Bytes::from(events)
     }
 
     fn resync_event(&self) -> Bytes {

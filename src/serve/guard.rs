@@ -3,7 +3,8 @@
 //! Loopback is no boundary. Any web page can send a request to 127.0.0.1, and a name that someone else owns can be made to
 //! point here. So `Host` must be a name of this server with its port, `Origin` must be absent or this server, and a browser
 //! that says the request comes from another site is refused. Nothing here changes anything, so only GET and HEAD are taken.
-//! Each answer forbids scripts, foreign content, framing, sniffing, referrers and caching.
+//! Each answer forbids scripts, foreign content, framing, sniffing, referrers and caching; only the dashboard may run its own
+//! script.
 
 use crate::serve::error::Refusal;
 use axum::Router;
@@ -21,6 +22,10 @@ pub struct Reserve;
 
 /// The paths that are answered even over the last connections.
 pub const HEALTH_PATHS: [&str; 3] = ["/livez", "/healthz", "/readyz"];
+
+/// What a page's content may do, where that differs from the plain page's; a handler adds it to its answer.
+#[derive(Clone, Copy, Debug)]
+pub struct ContentPolicy(pub &'static str);
 
 /// The SHA-256 of the page's one style sheet is in here; a test compares them.
 const CONTENT_POLICY: &str = concat!(
@@ -114,9 +119,11 @@ async fn pass(State(guard): State<Guard>, request: Request, next: Next) -> Respo
         Ok(()) => next.run(request).await,
         Err(refusal) => refusal.into_response(),
     };
+    let own = response.extensions().get::<ContentPolicy>();
+    let policy = own.map_or(CONTENT_POLICY, |policy| policy.0);
     let headers = response.headers_mut();
     for (name, value) in [
-        (header::CONTENT_SECURITY_POLICY, CONTENT_POLICY),
+        (header::CONTENT_SECURITY_POLICY, policy),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (header::REFERRER_POLICY, "no-referrer"),
         (header::CACHE_CONTROL, "no-store"),

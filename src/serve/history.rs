@@ -12,6 +12,7 @@ use crate::view::{HostView, Stored};
 use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
+use axum::http::{HeaderName, HeaderValue};
 use axum::response::Response;
 use bytes::Bytes;
 use futures_util::stream;
@@ -26,6 +27,9 @@ use trimtab_protocol::view::EntryId;
 const LIMIT_DEFAULT: usize = 1_000;
 /// How many items are answered at most.
 const LIMIT_MAX: usize = 10_000;
+/// Where the graph of before and after each entry's change is, in the words of RFC 9652.
+const GRAPH_OF_CHANGE: &str =
+    "\"/flamegraph/change/{generation}\"; rel=\"related\"; title=\"before and after\"";
 /// How many items make a piece of the answer.
 const PIECE: usize = 32;
 
@@ -99,7 +103,12 @@ pub(super) async fn decisions(
         let texts: Vec<&str> = piece.iter().map(|entry| &*entry.json).collect();
         texts.join(",")
     });
-    Ok(listing(&host.status.host, "entries", texts))
+    let mut response = listing(&host.status.host, "entries", texts);
+    let name = HeaderName::from_static("link-template");
+    response
+        .headers_mut()
+        .insert(name, HeaderValue::from_static(GRAPH_OF_CHANGE));
+    Ok(response)
 }
 
 /// Where entries of this action reach furthest back.

@@ -12,10 +12,10 @@ use axum::response::Html;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use std::sync::Arc;
 use trimtab_core::moment::Moment;
-use trimtab_protocol::decision::Mode;
+use trimtab_protocol::decision::{Action, Mode};
 use trimtab_protocol::knob::KnobValue;
 use trimtab_protocol::name::{KnobName, PoolName};
-use trimtab_protocol::view::{Entry, HostStatus, PoolSample, PoolStatus};
+use trimtab_protocol::view::{Entry, EntryBody, HostStatus, KnobStatus, PoolSample, PoolStatus};
 
 /// The page's one style sheet; the guard's content policy names its hash.
 const STYLE: &str = include_str!("page.css");
@@ -143,7 +143,7 @@ fn pool(name: &PoolName, pool: &PoolStatus, sample: Option<&PoolSample>) -> Mark
             }
             dl {
                 @for (name, value) in figures(pool, sample) {
-                    div { dt { (name) } dd { (value.as_deref().unwrap_or("not known")) } }
+                    div { dt { (foreign(name)) } dd { (value.as_deref().unwrap_or("not known")) } }
                 }
             }
             p { (pool.text) }
@@ -156,10 +156,18 @@ fn pool(name: &PoolName, pool: &PoolStatus, sample: Option<&PoolSample>) -> Mark
 }
 
 /// The pool's figures by name; what is not known says so.
-fn figures(pool: &PoolStatus, sample: Option<&PoolSample>) -> [(&'static str, Option<String>); 8] {
+fn figures<'a>(
+    pool: &'a PoolStatus,
+    sample: Option<&PoolSample>,
+) -> Vec<(&'a str, Option<String>)> {
+    if !pool.knobs.contains_key(KnobName::WORKERS) {
+        let knobs = pool.knobs.iter();
+        let shown = knobs.map(|(name, knob)| (name.as_str(), Some(setting(knob))));
+        return shown.chain([("changes", Some(changes(pool)))]).collect();
+    }
     let load = pool.decision.as_ref().and_then(|decision| decision.load);
     let of = |read: fn(&PoolSample) -> Option<f64>| sample.and_then(read);
-    [
+    vec![
         ("load", load.map(|load| format!("{:.0} %", load * 100.0))),
         ("workers", workers(pool)),
         ("goodput", of(|sample| sample.goodput_per_s).map(rate)),
@@ -175,13 +183,16 @@ fn figures(pool: &PoolStatus, sample: Option<&PoolSample>) -> [(&'static str, Op
 }
 
 fn workers(pool: &PoolStatus) -> Option<String> {
-    let knob = pool.knobs.get(KnobName::WORKERS)?;
+    pool.knobs.get(KnobName::WORKERS).map(setting)
+}
+
+fn setting(knob: &KnobStatus) -> String {
     let mut text = word(&knob.value);
     if knob.effective != knob.value {
         text.push_str(&format!(" ({} in effect)", word(&knob.effective)));
     }
     text.push_str(&format!(", began with {}", word(&knob.baseline)));
-    Some(text)
+    text
 }
 
 fn word(value: &KnobValue) -> String {
@@ -212,6 +223,7 @@ fn line(stored: &Arc<Stored>, now: Moment) -> Markup {
         moment_ns,
         pool,
         text,
+        body,
         ..
     }) = stored.entry()
     else {
@@ -223,7 +235,18 @@ fn line(stored: &Arc<Stored>, now: Moment) -> Markup {
             time title=(clock(at_ms)) { (ago_text(ago)) }
             @if let Some(pool) = pool { b { (foreign(pool.as_str())) } " " }
             (text)
+            @if let Some(generation) = began(&body) {
+                " " a href={ "/flamegraph/change/" (generation) } { "before and after" }
+            }
         }
+    }
+}
+
+/// The change that an entry tells of, if it tells that one was begun.
+fn began(body: &EntryBody) -> Option<u64> {
+    match body {
+        EntryBody::Outcome(outcome) if outcome.action == Action::Try => Some(outcome.generation.0),
+        _ => None,
     }
 }
 

@@ -1,7 +1,9 @@
 //! The table of routes, and the API's small answers.
 
 use crate::serve::error::Refusal;
-use crate::serve::{Deps, STREAMS_MAX, Shared, events, health, history, metrics, page};
+use crate::serve::{
+    Deps, STREAMS_MAX, Shared, dashboard, events, flame, health, history, metrics, page,
+};
 use crate::view::{HostView, View};
 use axum::extract::{Path, State};
 use axum::http::header;
@@ -16,7 +18,18 @@ use trimtab_protocol::view::{HostBrief, Hosts};
 pub(super) fn table() -> Vec<(&'static str, MethodRouter<Shared>)> {
     let mut table = health_table();
     table.extend([
-        ("/", get(page::show)),
+        ("/", get(dashboard::show)),
+        ("/plain", get(page::show)),
+        ("/ui/app.js", get(dashboard::script)),
+        ("/ui/app.css", get(dashboard::style)),
+        ("/flamegraph", get(flame::graph)),
+        ("/flamegraph/diff", get(flame::difference)),
+        ("/flamegraph/change/{generation}", get(flame::change)),
+        ("/heatmap", get(flame::heatmap)),
+        ("/profile/capabilities", get(flame::capabilities)),
+        ("/profile/quality", get(flame::quality)),
+        ("/debug/pprof/", get(flame::pprof_index)),
+        ("/debug/pprof/profile", get(flame::pprof_profile)),
         ("/api/v1/hosts", get(hosts)),
         ("/api/v1/hosts/{id}/status", get(status)),
         ("/api/v1/hosts/{id}/samples", get(history::samples)),

@@ -6,7 +6,9 @@
 )]
 
 mod commands;
+mod conform;
 mod faults;
+mod flame;
 mod lifecycle;
 mod pages;
 mod support;

@@ -43,7 +43,7 @@ async fn the_page_names_the_pool_and_what_was_decided_without_a_script() {
     let page = until("the page to say what the status says", || async {
         let status = sidecar.status().await?;
         let pool = status.pools.get("web")?;
-        let (code, page) = sidecar.get("/").await;
+        let (code, page) = sidecar.get("/plain").await;
         assert_eq!(code, 200);
         let text = escaped(&pool.text);
         // Between the two a tick may have passed.

@@ -210,12 +210,22 @@ impl Sidecar {
         Self::start_with_ledger(service, name, &directory.join(name)).await
     }
 
+    /// The same with more in its configuration.
+    pub(crate) async fn start_with(service: &Service, name: &str, extra: &str) -> Self {
+        let ledger = service.directory.path().join(name);
+        Self::start_from(service, name, &ledger, extra).await
+    }
+
     pub(crate) async fn start_with_ledger(service: &Service, name: &str, ledger: &Path) -> Self {
+        Self::start_from(service, name, ledger, "").await
+    }
+
+    async fn start_from(service: &Service, name: &str, ledger: &Path, extra: &str) -> Self {
         let directory = service.directory.path();
         let config = directory.join(format!("{name}.toml"));
         let text = format!(
             "mode = \"act\"\ninterval = \"250ms\"\n\n[[hosts]]\nid = \"shop\"\nsocket = {:?}\n\n[serve]\naddress = \
-             \"127.0.0.1:0\"\n\n[ledger]\ndirectory = {:?}\n\n[lease]\nttl = \"2s\"\n\n[log]\nformat = \"json\"\n",
+             \"127.0.0.1:0\"\n\n[ledger]\ndirectory = {:?}\n\n[lease]\nttl = \"2s\"\n\n[log]\nformat = \"json\"\n\n{extra}",
             service.control_socket(),
             ledger
         );

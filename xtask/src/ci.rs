@@ -2,6 +2,7 @@
 //!
 //! The order is from cheap to dear, so that a slip of the pen is told within seconds and the demo runs last.
 
+mod browser;
 mod demo;
 mod shell;
 
@@ -15,7 +16,7 @@ use std::time::Duration;
 pub(crate) enum Extent {
     /// Everything.
     Full,
-    /// What most often fails: no documentation, no cargo-deny, no demo.
+    /// What most often fails: no documentation, no cargo-deny, no browser, no demo.
     Quick,
 }
 
@@ -26,7 +27,7 @@ struct Step {
     run: fn(&Path) -> Result<Option<String>>,
 }
 
-const STEPS: [Step; 9] = [
+const STEPS: [Step; 11] = [
     step("format", true, |root| {
         shell::cargo(root, &["fmt", "--all", "--check"]).map(|()| None)
     }),
@@ -35,6 +36,10 @@ const STEPS: [Step; 9] = [
         shell::cargo(root, &words(arguments)).map(|()| None)
     }),
     step("tests", true, |root| shell::tests(root).map(Some)),
+    step("model checkers", false, |root| {
+        let arguments = "test --release --locked -p trimtab-checks";
+        shell::cargo(root, &words(arguments)).map(|()| None)
+    }),
     step("documentation tests", true, |root| {
         let arguments = "test --workspace --all-features --locked --doc";
         shell::cargo(root, &words(arguments)).map(|()| None)
@@ -51,6 +56,9 @@ const STEPS: [Step; 9] = [
     }),
     step("licences, bans and sources", false, |root| {
         shell::deny(root).map(|()| None)
+    }),
+    step("dashboard in a browser", false, |root| {
+        browser::run(root).map(Some)
     }),
     step("demo", false, |root| demo(root).map(Some)),
 ];

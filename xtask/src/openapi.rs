@@ -4,6 +4,7 @@
 
 mod call;
 mod control;
+mod graphs;
 mod sidecar;
 
 use anyhow::{Context, Result, bail};

@@ -4,14 +4,17 @@
 //! orders that follow. It reads no clock, and of what became of its orders it learns only from the next observation.
 
 mod aftermath;
+mod judging;
 mod lease;
+mod others;
 mod report;
+mod round;
 mod trial;
 mod tuner;
 
-use crate::decision::{Decision, LeaseWish, Orders, Step};
+use crate::decision::{Decision, LeaseWish, Orders};
 use crate::moment::{Moment, Span};
-use crate::observation::Observation;
+use crate::observation::{Observation, Receipt};
 use crate::profile::{Profile, Settings};
 use crate::signal::HostSignals;
 use crate::window::PoolDelta;
@@ -21,10 +24,12 @@ use trimtab_protocol::name::{Epoch, Generation, InstanceId, KnobName, PoolName};
 use trimtab_protocol::state::{HostState, PoolKind, PoolState, feature};
 use trimtab_protocol::view::DecisionRecord;
 
+use others::Others;
+use round::{PoolReading, Round};
 use tuner::{Choice, PoolTick, Tuner};
 
 /// Good ticks that are watched after a start, a gap or a restart of the host before anything is changed.
-pub const WARM_UP_TICKS: u32 = 5;
+pub const WARM_UP_TICKS: u32 = 2;
 
 /// A gap of more than this many intervals is one after which what was measured before says nothing.
 const GAP_INTERVALS: u64 = 5;
@@ -34,22 +39,16 @@ const GAP_INTERVALS: u64 = 5;
 pub struct Controller {
     settings: Settings,
     tuners: BTreeMap<PoolName, Tuner>,
+    /// The pools without workers.
+    others: Others,
     /// The last observation whose state could be read.
     last: Option<Observation>,
     instance: Option<InstanceId>,
     lease: Option<Epoch>,
     generation: Generation,
     warm_ticks: u32,
-}
-
-/// What a pool did since the last observation, or which figure is missing for that, and why.
-type PoolReading = Result<PoolDelta, (&'static str, Absence)>;
-
-/// What is decided about all pools, before it becomes a [`Decision`].
-#[derive(Debug, Default)]
-struct Round {
-    records: Vec<(Option<PoolName>, DecisionRecord)>,
-    steps: Vec<Step>,
+    /// What act heard while the host could not be read; it is looked at together with the next state.
+    unheard: Vec<Receipt>,
 }
 
 impl Controller {
@@ -59,11 +58,13 @@ impl Controller {
         Self {
             settings,
             tuners: BTreeMap::new(),
+            others: Others::default(),
             last: None,
             instance: None,
             lease: None,
             generation: Generation::default(),
             warm_ticks: 0,
+            unheard: Vec::new(),
         }
     }
 
@@ -74,15 +75,23 @@ impl Controller {
     }
 
     /// Decides on one observation.
-    pub fn handle_observation(&mut self, observation: Observation) -> Decision {
+    pub fn handle_observation(&mut self, mut observation: Observation) -> Decision {
         self.hear_lease(&observation.receipts);
         let readable = observation
             .state
             .absence()
             .or_else(|| self.unusable(&observation));
         match readable {
-            Some(absence) => self.decide_blind(&observation, absence),
-            None => self.decide(observation),
+            Some(absence) => {
+                self.unheard.append(&mut observation.receipts);
+                self.decide_blind(&observation, absence)
+            }
+            None => {
+                let mut heard = std::mem::take(&mut self.unheard);
+                heard.append(&mut observation.receipts);
+                observation.receipts = heard;
+                self.decide(observation)
+            }
         }
     }
 
@@ -102,6 +111,7 @@ impl Controller {
                     .push((Some(name.clone()), self.bare_record(&name, &choice)));
             }
         }
+        self.others.give_up(None, &mut round);
         let lease = self
             .lease
             .take()
@@ -173,85 +183,6 @@ impl Controller {
             orders,
             status,
         }
-    }
-
-    /// One record a pool. Trials come first, for protection never waits; then at most one pool begins a new one.
-    fn decide_pools(
-        &mut self,
-        observation: &Observation,
-        state: &HostState,
-        signals: &HostSignals,
-        deltas: &BTreeMap<PoolName, PoolReading>,
-    ) -> Round {
-        let mut tuners = std::mem::take(&mut self.tuners);
-        tuners.retain(|name, _| state.pools.contains_key(name));
-        let ticks = self.ticks(observation, state, signals, deltas);
-        observe_pools(&mut tuners, &ticks);
-        let mut round = Round::default();
-        let mut waiting = Vec::new();
-        for tick in &ticks {
-            let contended = tuners
-                .iter()
-                .any(|(name, tuner)| name != tick.name && tuner.is_waiting());
-            let Some(tuner) = tuners.get_mut(tick.name) else {
-                continue;
-            };
-            match tuner.decide_trial(tick, contended) {
-                Some(choice) => round.add(tuner, &choice, tick),
-                None => waiting.push(tick),
-            }
-        }
-        let mut probing = probing(&tuners);
-        let generation = self.generation.max(state.generation).next();
-        let mut begun = false;
-        waiting.sort_by_key(|tick| tuners.get(tick.name).map(|tuner| tuner.last_probe));
-        for tick in waiting {
-            let Some(tuner) = tuners.get_mut(tick.name) else {
-                continue;
-            };
-            let choice = self.decide_new(state, tuner, tick, probing.as_ref(), generation);
-            if tuner.is_probing() {
-                begun = true;
-                probing = Some(tick.name.clone());
-            }
-            round.add(tuner, &choice, tick);
-        }
-        self.tuners = tuners;
-        if begun {
-            self.generation = generation;
-        }
-        // Rollbacks and confirmations before trials, and pools in the order of their names.
-        round.steps.sort_by_key(|step| matches!(step, Step::Try(_)));
-        round.records.sort_by(|left, right| left.0.cmp(&right.0));
-        round
-    }
-
-    fn ticks<'a>(
-        &'a self,
-        observation: &'a Observation,
-        state: &'a HostState,
-        signals: &'a HostSignals,
-        deltas: &'a BTreeMap<PoolName, PoolReading>,
-    ) -> Vec<PoolTick<'a>> {
-        let tick = |(name, pool)| {
-            let delta = match deltas.get(name) {
-                Some(Ok(delta)) => Ok(delta),
-                Some(Err(absence)) => Err(*absence),
-                None => Err(("at_ns", Absence::NotYet)),
-            };
-            Some(PoolTick {
-                now: observation.at,
-                name,
-                pool,
-                delta,
-                profile: self.profile_of(name, pool)?,
-                signals,
-                receipts: &observation.receipts,
-                interval: self.settings.interval,
-                warm: self.warm_ticks >= WARM_UP_TICKS,
-            })
-        };
-        tunable(state).filter_map(tick).collect()
     }
 
     fn decide_new(
@@ -335,6 +266,7 @@ impl Controller {
                     .push((Some(name.clone()), self.bare_record(&name, &choice)));
             }
         }
+        self.others.give_up(Some(absence), &mut round);
         // The lease is still renewed: the host may well be there, and only its answer be late.
         let lease = match (self.settings.mode, self.lease) {
             (Mode::Act, Some(epoch)) => LeaseWish::Renew(epoch),
@@ -424,6 +356,8 @@ impl Controller {
         if self.instance.as_ref() != Some(&state.instance) {
             self.instance = Some(state.instance.clone());
             self.tuners.clear();
+            self.unheard.clear();
+            self.others = Others::default();
             self.last = None;
             self.lease = None;
             self.generation = state.generation;
@@ -436,7 +370,10 @@ impl Controller {
         if observation.at.since(last.at) > self.longest_gap() {
             self.last = None;
             self.warm_ticks = 0;
-            self.tuners.values_mut().for_each(Tuner::forget_window);
+            let now = observation.at;
+            self.tuners
+                .values_mut()
+                .for_each(|tuner| tuner.forget_window(now));
         }
     }
 
@@ -450,34 +387,6 @@ impl Controller {
         both.map(|(name, was, is)| (name.clone(), PoolDelta::between(was, is, span)))
             .collect()
     }
-}
-
-impl Round {
-    fn add(&mut self, tuner: &Tuner, choice: &Choice, tick: &PoolTick<'_>) {
-        self.records
-            .push((Some(tick.name.clone()), tuner.record(choice, tick)));
-        self.steps.extend(choice.step.clone());
-    }
-}
-
-/// Lets every pool take in its tick. When a trial has ended, what the other pools did meanwhile is about both.
-fn observe_pools(tuners: &mut BTreeMap<PoolName, Tuner>, ticks: &[PoolTick<'_>]) {
-    let before = probing(tuners);
-    for tick in ticks {
-        tuners.entry(tick.name.clone()).or_default().observe(tick);
-    }
-    if before.is_some() && probing(tuners) != before {
-        let others = tuners
-            .iter_mut()
-            .filter(|(name, _)| Some(*name) != before.as_ref());
-        others.for_each(|(_, tuner)| tuner.void_window());
-    }
-}
-
-/// The pool that has the host's one trial.
-fn probing(tuners: &BTreeMap<PoolName, Tuner>) -> Option<PoolName> {
-    let open = tuners.iter().find(|(_, tuner)| tuner.is_probing());
-    open.map(|(name, _)| name.clone())
 }
 
 /// The pools with workers; the pseudo-pool of the process has none.

@@ -7,7 +7,7 @@ use trimtab_protocol::view::{DecisionRecord, HostStatus};
 
 pub use crate::guard::Plan;
 
-/// All that was decided at one tick: one record a pool, and what is to be sent.
+/// All that was decided at one tick: a record for every pool, and what is to be sent.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Decision {
     /// The host.
@@ -18,7 +18,8 @@ pub struct Decision {
     pub at_ms: u64,
     /// The run of the host, once it is known.
     pub instance: Option<InstanceId>,
-    /// One record a pool; exactly one without a pool when the host could not be read.
+    /// One record a pool, and a second where a trial ends and the next one begins; exactly one without a pool when the host
+    /// could not be read.
     pub records: Vec<(Option<PoolName>, DecisionRecord)>,
     /// What is to be sent.
     pub orders: Orders,

@@ -4,9 +4,13 @@
 //! rate and the memory, shortens the step where that is enough, and refuses it where it is not. A [`Plan`] is made here and
 //! nowhere else, so whatever reaches the host has passed.
 
+mod setting;
+
+use crate::model::footprint::Footprint;
 use crate::moment::{Moment, Span};
 use crate::number::{fraction, whole};
-use crate::policy::Proposal;
+pub use crate::policy::MEMORY_SHARE_MAX;
+use crate::policy::{Proposal, Purpose};
 use crate::profile::{Cited, Profile};
 use crate::signal::{HostSignals, Recent, level_ratio_bp};
 use std::collections::BTreeMap;
@@ -16,14 +20,20 @@ use trimtab_protocol::knob::{KnobState, KnobValue};
 use trimtab_protocol::name::{Epoch, Generation, KnobName, PoolName, Revision};
 use trimtab_protocol::state::PoolState;
 
+pub use setting::{Setting, review_setting, takes};
+
 /// New values of one pool within a minute. With each undone again that makes twelve changes, which is what a host takes.
 pub const NEW_VALUES_PER_MINUTE: u32 = 6;
 
-/// A size that is predicted to use more than this share of the memory limit is never tried.
-pub const MEMORY_SHARE_MAX: f64 = 0.94;
-
 /// Below this share of the memory limit a small step is always allowed; above it there is no growth beyond the prediction.
 pub const MEMORY_SHARE_ROOM: f64 = 0.85;
+
+/// What the trials of a pool may be predicted to cost within a minute, as a share of the minute's work.
+pub const HARM_SHARE_MAX: f64 = 0.015;
+
+/// Changes of value within a minute while so much is lost, or so little known, that more are worth it: room is kept for the
+/// last one's undoing and for a return to the baseline.
+pub const CHANGES_WHEN_PRESSING: u32 = 10;
 
 const MINUTE: Span = Span::from_ms(CHANGE_WINDOW_MS);
 
@@ -48,6 +58,10 @@ pub struct Context<'a> {
     pub trials: &'a Recent,
     /// Changes of value in this pool, undoing included.
     pub changes: &'a Recent,
+    /// What the trials of the last minute were predicted to cost, as seconds of the pool's work.
+    pub spent_s: f64,
+    /// Memory by size, as seen so far.
+    pub footprint: &'a Footprint,
     /// The pool that has the host's one trial.
     pub probing: Option<&'a PoolName>,
 }
@@ -152,23 +166,37 @@ pub fn review(proposal: &Proposal, context: &Context<'_>) -> Result<Permitted, V
     if knob.pinned_for_ms.is_some() {
         return Err(Veto::new(Reason::Pinned { knob: knob_name }));
     }
-    if let Some(pool) = context.probing {
+    let returns = proposal.purpose == Purpose::Return;
+    // Protection does not wait for another pool's trial, and going back is allowed at every level.
+    if let Some(pool) = context.probing.filter(|_| !returns) {
         return Err(Veto::new(Reason::OtherTrial {
             pool: pool.as_str().to_owned(),
         }));
     }
-    rate(context)?;
-    if context.level == Level::Conservative {
+    rate(proposal, context)?;
+    if context.level == Level::Conservative && !returns {
         return Err(Veto::new(Reason::LevelForbids {
             level: context.level,
             load: context.load,
         }));
     }
+    harm(proposal, context)?;
     let bounds = Bounds::of(knob, context.profile);
     let bounded = proposal.workers.clamp(bounds.min, bounds.max);
-    // The step comes last: a value outside the bounds goes back in by steps as well.
-    let within_step = step_limit(bounded, current, knob, context.level);
-    let affordable = memory(within_step, current, proposal.direction, context)?;
+    // The step comes last: a value outside the bounds goes back in by steps as well. The host takes its baseline at any step,
+    // but nothing else, such as what the memory leaves of it.
+    let level = if returns {
+        Level::Maximum
+    } else {
+        context.level
+    };
+    let stepped = step_limit(bounded, current, knob, level);
+    let to_baseline = returns && knob.baseline.as_integer() == Some(bounded);
+    let wanted = if to_baseline { bounded } else { stepped };
+    let mut affordable = memory(wanted, current, proposal.direction, context)?;
+    if affordable != bounded {
+        affordable = step_limit(affordable, current, knob, level);
+    }
     let workers = on_grid(affordable, current, knob);
     let (limit, bound) = match proposal.direction {
         Direction::Up => (&context.profile.workers.max, bounds.max),
@@ -221,7 +249,7 @@ impl Bounds {
     }
 }
 
-fn rate(context: &Context<'_>) -> Result<(), Veto> {
+fn rate(proposal: &Proposal, context: &Context<'_>) -> Result<(), Veto> {
     let limited = |changes: u32, allowed: u32, window: Span| {
         (changes >= allowed).then_some(Reason::RateLimited {
             changes,
@@ -230,30 +258,41 @@ fn rate(context: &Context<'_>) -> Result<(), Veto> {
         })
     };
     let profile = context.profile;
+    let (now, returns) = (context.now, proposal.purpose == Purpose::Return);
     let window = profile.change_window.value;
     let by_profile = limited(
-        context.trials.within(context.now, window),
+        context.trials.within(now, window),
         profile.changes_per_window.value,
         window,
     );
-    if let Some(reason) = by_profile {
+    if let Some(reason) = by_profile.filter(|_| !returns) {
         return Err(Veto::cited(reason, &profile.changes_per_window));
     }
-    let own = limited(
-        context.trials.within(context.now, MINUTE),
-        NEW_VALUES_PER_MINUTE,
-        MINUTE,
-    );
     // A trial that begins now must still be undone within the host's own limit, so one change is kept in reserve.
     let host_allows = u32::try_from(CHANGES_PER_WINDOW)
         .unwrap_or(u32::MAX)
         .saturating_sub(1);
-    let host = limited(
-        context.changes.within(context.now, MINUTE),
-        host_allows,
-        MINUTE,
-    );
-    own.or(host).map_or(Ok(()), |reason| Err(Veto::new(reason)))
+    let allowed = match (returns, proposal.pressing) {
+        (true, _) => host_allows,
+        (false, true) => CHANGES_WHEN_PRESSING,
+        (false, false) => NEW_VALUES_PER_MINUTE,
+    };
+    limited(context.changes.within(now, MINUTE), allowed, MINUTE)
+        .map_or(Ok(()), |reason| Err(Veto::new(reason)))
+}
+
+/// Refuses a trial whose predicted cost is more than is left of the minute's.
+fn harm(proposal: &Proposal, context: &Context<'_>) -> Result<(), Veto> {
+    let minute = MINUTE.as_secs_f64();
+    let (predicted_share, spent_share) = (proposal.cost_s / minute, context.spent_s / minute);
+    if proposal.cost_s > 0.0 && predicted_share + spent_share > HARM_SHARE_MAX {
+        return Err(Veto::new(Reason::HarmBudget {
+            predicted_share,
+            spent_share,
+            allowed_share: HARM_SHARE_MAX,
+        }));
+    }
+    Ok(())
 }
 
 /// Shortens a step to the ratios of level and host; one unit is always allowed where the host's own ratio does.
@@ -271,9 +310,9 @@ fn step_limit(wanted: u64, current: u64, knob: &KnobState, level: Level) -> u64 
     }
 }
 
-/// Shortens a growth to what the memory allows, all of the host's memory charged to this pool's workers: with one size seen
-/// nothing better is known, and it errs on the safe side. That would pin a small pool of a large process for ever, so a small
-/// step is allowed while there is room: memory is watched during the trial, which ends when it comes near the limit.
+/// Shortens a growth to what the memory allows: by the line through the sizes seen, and with one size seen all of the memory
+/// charged to this pool's workers. That would pin a small pool of a large process for ever, so a small step is allowed while
+/// there is room: memory is watched during the trial, which ends when it comes near the limit.
 fn memory(
     wanted: u64,
     current: u64,
@@ -283,11 +322,12 @@ fn memory(
     let Some(share) = context.signals.memory_share else {
         return Ok(wanted);
     };
-    let predicted_share = share * fraction(wanted) / fraction(current.max(1));
+    let now = (fraction(current.max(1)), share);
+    let predicted_share = context.footprint.share_at(now, fraction(wanted));
     if direction == Direction::Down || predicted_share <= MEMORY_SHARE_MAX {
         return Ok(wanted);
     }
-    let affordable = whole(libm::floor(fraction(current) * MEMORY_SHARE_MAX / share));
+    let affordable = whole(libm::floor(context.footprint.most(now, MEMORY_SHARE_MAX)));
     let small_step = current.saturating_add((current / 4).max(1));
     if share < MEMORY_SHARE_ROOM && affordable < small_step {
         return Ok(wanted.min(small_step));
@@ -384,8 +424,11 @@ mod tests {
         Proposal {
             workers,
             direction,
+            purpose: Purpose::Predict,
+            pressing: false,
             reason: Reason::NothingToGain,
             expectation,
+            cost_s: 0.0,
         }
     }
 
@@ -396,7 +439,7 @@ mod tests {
         edit: impl Fn(&mut Context<'_>),
     ) -> Result<u64, Reason> {
         let (name, quiet) = (PoolName::from("web"), Recent::default());
-        let signals = HostSignals::default();
+        let (signals, footprint) = (HostSignals::default(), Footprint::default());
         let mut context = Context {
             now: Moment::from_boot_ns(1_000_000_000_000),
             name: &name,
@@ -407,6 +450,8 @@ mod tests {
             signals: &signals,
             trials: &quiet,
             changes: &quiet,
+            spent_s: 0.0,
+            footprint: &footprint,
             probing: None,
         };
         edit(&mut context);
@@ -478,6 +523,8 @@ mod tests {
                 signals: &signals,
                 trials: &quiet,
                 changes: &quiet,
+                spent_s: 0.0,
+                footprint: &Footprint::default(),
                 probing: None,
             };
             review(&proposal(32, Direction::Up), &context).map(|permitted| permitted.workers())
@@ -503,6 +550,8 @@ mod tests {
             signals: &signals,
             trials: &trials,
             changes: &trials,
+            spent_s: 0.0,
+            footprint: &Footprint::default(),
             probing: None,
         };
         let held = review(&proposal(32, Direction::Up), &context).map_err(|veto| veto.reason);
@@ -538,6 +587,8 @@ mod tests {
             signals: &signals,
             trials: &quiet,
             changes: &quiet,
+            spent_s: 0.0,
+            footprint: &Footprint::default(),
             probing: Some(&other),
         };
         let held = review(&proposal(32, Direction::Up), &context).map_err(|veto| veto.reason);
@@ -581,7 +632,7 @@ mod tests {
             let (name, quiet) = (PoolName::from("web"), Recent::default());
             let context = Context {
                 now: Moment::default(), name: &name, pool: &pool, profile: &profile, level: Level::Maximum, load: 1.0,
-                signals: &signals, trials: &quiet, changes: &quiet, probing: None,
+                signals: &signals, trials: &quiet, changes: &quiet, spent_s: 0.0, footprint: &Footprint::default(), probing: None,
             };
             if let Ok(permitted) = review(&proposal(wanted, direction), &context) {
                 let to = permitted.workers();

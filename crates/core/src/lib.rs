@@ -5,12 +5,14 @@
 //! return value. So a recorded run replays to the same decisions, bit for bit, on any machine.
 //!
 //! ```text
-//! observation <- window <- signal <- regime <- policy <- guard <- controller
+//! observation <- window <- signal <- model <- regime <- policy <- guard <- controller
 //! ```
 
 pub mod controller;
 pub mod decision;
+pub mod expression;
 pub mod guard;
+pub mod model;
 pub mod moment;
 mod number;
 pub mod observation;
@@ -20,4 +22,5 @@ pub mod regime;
 pub mod signal;
 #[cfg(test)]
 mod testing;
+pub mod trigger;
 pub mod window;

@@ -1,379 +1,425 @@
-//! What to try next for one pool: one step at a time when work waits, and back when it did not pay.
+//! What to try next for one pool: predict, probe, prove, or put it back.
 //!
-//! The policy only proposes. Whether a proposal may be carried out is the guard's business, and whether it helped is decided
-//! in [`proof`].
+//! [`Policy::notice`] takes in each tick and learns. [`Policy::propose`] says which size to try, and why. While a trial is in
+//! force, [`Policy::judge`] says whether it paid. Whether a proposal may be carried out is the guard's business.
+//!
+//! The rules, in the order in which they are asked: protection ([`protect`]), what work itself demands ([`climb`]), and what
+//! the curve through all that was seen promises ([`search`]).
 
+mod climb;
+mod learn;
+mod plant;
 pub mod proof;
+mod protect;
+mod search;
+mod terms;
+pub mod verdict;
 
-use crate::moment::{Moment, Span};
+pub use terms::{Claim, Proposal, Purpose, Sight};
+
+use crate::model::arrivals::Arrivals;
+use crate::model::cells::Cells;
+use crate::model::flow::Flow;
+use crate::model::footprint::Footprint;
+use crate::model::shape::{self, Shape};
+use crate::model::surprise::{Batches, Surprise};
+use crate::model::tally::Tally;
+use crate::model::work::Work;
 use crate::number::{fraction, whole};
-use crate::profile::Profile;
-use crate::window::PoolDelta;
-use trimtab_protocol::decision::{Direction, Expectation, Reason, Regime, WindowFigures};
+use trimtab_protocol::decision::{Direction, Expectation, Reason};
 
 /// Completions before anything is concluded: with fewer, two windows resolve only a difference of a half.
 pub const COMPLETIONS_MIN: u64 = 30;
+/// The same as a fraction.
+const ENOUGH: f64 = 30.0;
+/// The smallest size with this share of the highest goodput is the best: less gives goodput away for nothing.
+const KNEE_SHARE: f64 = 0.995;
+/// A size that is predicted to use more than this share of the memory limit is not proposed.
+pub const MEMORY_SHARE_MAX: f64 = 0.94;
 
-/// How long a direction rests after it did not pay the first time; it doubles each time.
-const REST_MIN: Span = Span::from_secs(20);
-/// The longest rest.
-const REST_MAX: Span = Span::from_secs(300);
+/// What a tick could be used for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Standing {
+    /// Nothing was seen yet, or not at this size.
+    #[default]
+    New,
+    /// Work is in the pool and none of it ends.
+    Stuck,
+    /// Old work is still leaving.
+    Settling,
+    /// It may be another service.
+    Suspicious,
+    /// It shows the pool at its size.
+    Clean,
+}
 
-/// Work that takes this many times as long as it did among fewer is in each other's way, and more of it would only add to that.
-const CROWDED: f64 = 2.0;
-/// A tick shows what work takes by itself when at most this share of the workers is busy ...
-const LEAN_SHARE: f64 = 0.7;
-/// ... and so many jobs ended in it.
-const LEAN_COMPLETIONS: u64 = 10;
-/// How long such a tick is remembered: the service behind the pool may have changed since.
-const LEAN_FOR: Span = Span::from_secs(150);
+/// What must be done whatever else goes on.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Urge {
+    /// Go there at once.
+    Go(Proposal),
+    /// The service is another one: what is in force is kept.
+    Keep(Reason),
+}
 
-/// What one pool's past has taught.
-#[derive(Clone, Debug, Default)]
-pub struct Memory {
+/// Until when a direction rests, and for how long it will the next time.
+#[derive(Clone, Copy, Debug)]
+struct Rest {
+    until_s: f64,
+    next_s: f64,
+    first_s: f64,
+}
+
+/// The longest rest, in seconds.
+const REST_MAX_S: f64 = 60.0;
+
+impl Rest {
+    const fn new(first_s: f64) -> Self {
+        Self {
+            until_s: 0.0,
+            next_s: first_s,
+            first_s,
+        }
+    }
+
+    fn is_over(&self, now_s: f64) -> bool {
+        now_s >= self.until_s
+    }
+
+    fn did_not_pay(&mut self, now_s: f64) {
+        self.until_s = now_s + self.next_s;
+        self.next_s = (self.next_s * 2.0).min(REST_MAX_S);
+    }
+
+    fn paid(&mut self) {
+        self.next_s = self.first_s;
+    }
+
+    fn wait(&mut self, until_s: f64) {
+        self.until_s = self.until_s.max(until_s);
+    }
+}
+
+/// Throughput fell to less than half at an unchanged size: nothing grows beyond that size until it is back.
+#[derive(Clone, Copy, Debug)]
+struct Lid {
+    size: f64,
+    throughput: f64,
+    until_s: f64,
+}
+
+/// What one service was like, kept for when it comes back.
+#[derive(Clone, Debug)]
+struct Shelf {
+    cells: Cells,
+    size: f64,
+}
+
+/// What one pool's past has taught, and what follows from it.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    work: Work,
+    cells: Box<Cells>,
+    shelf: Option<Box<Shelf>>,
+    arrivals: Arrivals,
+    batches: Batches,
+    surprise: Surprise,
+    footprint: Footprint,
+    shape: Option<Shape>,
+    tally: Tally,
+    flow: Flow,
+    standing: Standing,
+    urge: Option<Urge>,
+    size: Option<f64>,
+    /// Completions that must still pass until the pool shows its size, and until when at most.
+    turnover: f64,
+    settled_s: f64,
+    /// Residence times half of one and dispersion: how long the mix in service takes to be that of the new size.
+    mixing_s: f64,
+    throughput_slow: f64,
+    /// The usual throughput at the present size.
+    usual: Option<f64>,
+    dry_s: f64,
+    stuck_ticks: u32,
+    /// Whether work waited, a bit a clean tick, the newest lowest.
+    starved: u32,
+    severe: bool,
     up: Rest,
     down: Rest,
-    lean: Option<Lean>,
+    lid: Option<Lid>,
+    climbing: bool,
+    owes_look: bool,
+    was_calm: bool,
+    /// The shortest residence seen, and the size it was seen at.
+    lean: Option<(f64, f64)>,
+    /// The largest load under which the present size was judged.
+    judged_load: f64,
+    /// Whether the load has just left behind everything that the present size was judged under.
+    fresh: bool,
+    looked_above: (f64, f64),
+    calm_since_s: f64,
+    hold_until_s: f64,
+    changed_s: f64,
+    began_s: Option<f64>,
+    steps: u32,
+    first_look_done: bool,
+    roomy: bool,
+    cpu_ticks: u32,
+    wait_s: f64,
 }
 
-/// What a job takes in service while the pool is not crowded.
-#[derive(Clone, Copy, Debug)]
-struct Lean {
-    residence_s: f64,
-    at: Moment,
-}
-
-#[derive(Clone, Copy, Debug, Default)]
-struct Rest {
-    until: Moment,
-    failures: u32,
-}
-
-impl Memory {
-    /// A trial in this direction paid: it may go on at once, and the way back rests, for it was just left.
-    pub fn paid(&mut self, direction: Direction, now: Moment) {
-        *self.rest(direction) = Rest::default();
-        let back = self.rest(opposite(direction));
-        back.until = back.until.max(now.after(REST_MIN));
-    }
-
-    /// A trial in this direction did not pay: it rests, longer each time.
-    pub fn did_not_pay(&mut self, direction: Direction, now: Moment) {
-        let rest = self.rest(direction);
-        let doubled = REST_MIN.as_ns().saturating_mul(1 << rest.failures.min(8));
-        rest.until = now.after(Span::from_ns(doubled.min(REST_MAX.as_ns())));
-        rest.failures = rest.failures.saturating_add(1);
-    }
-
-    /// Forgets everything: the host is another one, or the load is.
-    pub fn clear(&mut self) {
-        *self = Self::default();
-    }
-
-    /// Takes in a tick: mean time in service is busy workers over throughput, by Little's law. The shortest is remembered.
-    pub fn notice(&mut self, delta: &PoolDelta, workers: u64, now: Moment) {
-        let busy = delta.busy();
-        if delta.completed < LEAN_COMPLETIONS || busy > LEAN_SHARE * fraction(workers) {
-            return;
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            work: Work::default(),
+            cells: Box::default(),
+            shelf: None,
+            arrivals: Arrivals::default(),
+            batches: Batches::default(),
+            surprise: Surprise::default(),
+            footprint: Footprint::default(),
+            shape: None,
+            tally: Tally::default(),
+            flow: Flow::default(),
+            standing: Standing::New,
+            urge: None,
+            size: None,
+            turnover: 0.0,
+            settled_s: 0.0,
+            mixing_s: 0.0,
+            throughput_slow: 0.0,
+            usual: None,
+            dry_s: 0.0,
+            stuck_ticks: 0,
+            starved: 0,
+            severe: false,
+            up: Rest::new(2.0),
+            down: Rest::new(4.0),
+            lid: None,
+            climbing: true,
+            owes_look: false,
+            was_calm: false,
+            lean: None,
+            judged_load: 0.0,
+            fresh: false,
+            looked_above: (0.0, LOOK_ABOVE_FIRST_S),
+            calm_since_s: 0.0,
+            hold_until_s: 0.0,
+            changed_s: 0.0,
+            began_s: None,
+            steps: 0,
+            first_look_done: false,
+            roomy: false,
+            cpu_ticks: 0,
+            wait_s: 0.0,
         }
-        let residence_s = busy * delta.span.as_secs_f64() / fraction(delta.completed);
-        if self.lean(now).is_none_or(|lean| residence_s <= lean) {
-            self.lean = Some(Lean {
-                residence_s,
-                at: now,
-            });
+    }
+}
+
+/// How long after a look above the next may follow, the first time; it doubles.
+const LOOK_ABOVE_FIRST_S: f64 = 30.0;
+
+impl Policy {
+    /// What must be done about this tick whatever else goes on.
+    #[must_use]
+    pub fn urge(&self) -> Option<&Urge> {
+        self.urge.as_ref()
+    }
+
+    /// Whether more workers were tried a while ago and did not pay.
+    #[must_use]
+    pub fn growth_rests(&self, now_s: f64) -> bool {
+        !self.up.is_over(now_s)
+    }
+
+    /// The dispersion of the work: variance over mean of what one job tells of the throughput.
+    #[must_use]
+    pub fn dispersion(&self) -> f64 {
+        self.work.dispersion()
+    }
+
+    /// Memory by size, as seen so far.
+    #[must_use]
+    pub fn footprint(&self) -> &Footprint {
+        &self.footprint
+    }
+
+    /// Whether this tick shows the pool at its size.
+    #[must_use]
+    pub fn is_clean(&self) -> bool {
+        self.standing == Standing::Clean
+    }
+
+    /// Notes that a proposal is carried out, and makes what its trial is held against.
+    pub fn begin(&mut self, sight: &Sight<'_>, workers: u64, purpose: Purpose) -> Claim {
+        let (from, to) = (sight.size(), fraction(workers));
+        let measured = self.tally.seconds > 0.0;
+        let throughput = if measured {
+            self.tally.throughput(self.cells.mix())
+        } else {
+            self.throughput_slow
+        };
+        let known = self.known_shape();
+        let watched = self
+            .began_s
+            .is_some_and(|began| sight.now_s - began >= WATCHED_S);
+        let claim = Claim {
+            from,
+            to,
+            purpose,
+            before: (throughput, self.tally.seconds.max(1.0)),
+            promised: known.map(|shape| shape.throughput(to)),
+            fair: self.turnover <= 0.0 && measured && (self.steps > 0 || to > from || watched),
+            since_s: sight.now_s,
+        };
+        self.steps = self.steps.saturating_add(1);
+        self.changed_s = sight.now_s;
+        self.tally = Tally::default();
+        claim
+    }
+
+    /// A trial was undone, by whomever: what was being measured is about neither size.
+    pub fn undone(&mut self, now_s: f64) {
+        self.changed_s = now_s;
+        self.tally = Tally::default();
+    }
+
+    /// A trial proved nothing and says nothing about where to go: only its direction waits for a moment.
+    pub fn wait(&mut self, direction: Direction, until_s: f64) {
+        match direction {
+            Direction::Up => self.up.wait(until_s),
+            Direction::Down => self.down.wait(until_s),
         }
     }
 
-    fn lean(&self, now: Moment) -> Option<f64> {
-        let lean = self.lean.filter(|lean| now.since(lean.at) <= LEAN_FOR)?;
-        Some(lean.residence_s)
+    /// For how many seconds a direction still rests.
+    #[must_use]
+    pub fn resting(&self, direction: Direction, now_s: f64) -> Option<f64> {
+        let rest = match direction {
+            Direction::Up => &self.up,
+            Direction::Down => &self.down,
+        };
+        (!rest.is_over(now_s)).then_some(rest.until_s - now_s)
     }
 
-    /// Why fewer workers might do more: work in this window took much longer than it does among fewer.
-    fn crowded(&self, window: &WindowFigures, now: Moment) -> Option<Reason> {
-        let residence_s = window.busy * window.seconds / fraction(window.completed.max(1));
-        let lean = self.lean(now).filter(|lean| residence_s > CROWDED * lean)?;
-        Some(Reason::Crowded {
-            service_us: whole(residence_s * 1e6),
-            lean_us: whole(lean * 1e6),
+    /// Forgets what is being measured, after a gap or when someone else moved something.
+    pub fn forget_window(&mut self, now_s: f64) {
+        self.tally = Tally::default();
+        self.batches.clear();
+        self.surprise.clear();
+        self.urge = None;
+        self.dry_s = 0.0;
+        self.stuck_ticks = 0;
+        self.standing = Standing::New;
+        self.settled_s = self.settled_s.max(now_s);
+    }
+
+    fn is_starved(&self) -> bool {
+        self.starved & 1 == 1
+    }
+
+    /// Fits the curves to what was seen.
+    fn refit(&mut self, now_s: f64, at: f64) {
+        let dispersion = self.work.dispersion();
+        self.shape = shape::fit(&mut self.cells, now_s, dispersion, at);
+        self.work.settle();
+    }
+
+    /// The curves, where they stand on three sizes.
+    fn known_shape(&self) -> Option<&Shape> {
+        self.shape.as_ref().filter(|shape| shape.classes() >= 3)
+    }
+
+    /// The share of work that would be in time at a size, by the service times seen at the present one.
+    fn in_time(&self, sight: &Sight<'_>, shape: &Shape, size: f64) -> f64 {
+        let Some(slo_s) = sight.slo_s else {
+            return 1.0;
+        };
+        let residence = |size: f64| size / shape.throughput(size).max(1e-9);
+        let stretch = residence(size) / residence(sight.size());
+        // Longer waits than that are the queue's doing; at any size they would leave nothing to compare.
+        let left_s = (slo_s - self.wait_s).max(0.5 * slo_s);
+        self.work.in_time(left_s, stretch)
+    }
+
+    /// The goodput that the curves promise at a size.
+    fn goodput(&self, sight: &Sight<'_>, shape: &Shape, size: f64) -> f64 {
+        shape.throughput(size) * self.in_time(sight, shape, size)
+    }
+
+    /// A proposal; nothing when the size, within bounds and under the lid, is the present one.
+    fn go(&self, sight: &Sight<'_>, to: f64, purpose: Purpose, reason: Reason) -> Option<Proposal> {
+        let (least, most) = sight.bounds;
+        let mut workers = whole(to).clamp(least.max(1), most.max(1));
+        if let Some(lid) = self
+            .lid
+            .filter(|_| purpose != Purpose::Return && workers > sight.workers)
+        {
+            workers = workers.min(whole(lid.size).max(sight.workers));
+        }
+        let direction = match workers.cmp(&sight.workers) {
+            std::cmp::Ordering::Equal => return None,
+            std::cmp::Ordering::Greater => Direction::Up,
+            std::cmp::Ordering::Less => Direction::Down,
+        };
+        let young = self
+            .began_s
+            .is_some_and(|began| sight.now_s - began < YOUNG_S);
+        let losing = self.tally.lost_share() > LOSING_SHARE && direction == Direction::Up;
+        let pressing = young || losing || (purpose == Purpose::Climb && self.severe);
+        let (expectation, cost_s) = self.expect(sight, fraction(workers), purpose);
+        Some(Proposal {
+            workers,
+            direction,
+            purpose,
+            pressing,
+            reason,
+            expectation,
+            cost_s,
         })
     }
 
-    /// For how long a direction still rests.
-    #[must_use]
-    pub fn resting(&self, direction: Direction, now: Moment) -> Option<Span> {
-        let until = match direction {
-            Direction::Up => self.up.until,
-            Direction::Down => self.down.until,
-        };
-        (until > now).then(|| until.since(now))
-    }
-
-    fn rest(&mut self, direction: Direction) -> &mut Rest {
-        match direction {
-            Direction::Up => &mut self.up,
-            Direction::Down => &mut self.down,
-        }
-    }
-}
-
-/// The other way.
-#[must_use]
-pub fn opposite(direction: Direction) -> Direction {
-    match direction {
-        Direction::Up => Direction::Down,
-        Direction::Down => Direction::Up,
-    }
-}
-
-/// A size to try, before the guard has seen it.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Proposal {
-    /// The worker target.
-    pub workers: u64,
-    /// Which way.
-    pub direction: Direction,
-    /// Why.
-    pub reason: Reason,
-    /// What it should bring.
-    pub expectation: Expectation,
-}
-
-/// What the policy looks at.
-#[derive(Clone, Copy, Debug)]
-pub struct Situation<'a> {
-    /// Now.
-    pub now: Moment,
-    /// What limits the pool.
-    pub regime: Regime,
-    /// The window at the present size.
-    pub window: &'a WindowFigures,
-    /// The present worker target.
-    pub workers: u64,
-    /// The largest ratio of one change, in basis points.
-    pub ratio_bp: u32,
-    /// CPU used, as a share of the quota.
-    pub cpu_share: Option<f64>,
-    /// The profile.
-    pub profile: &'a Profile,
-}
-
-/// What to try, or why nothing.
-///
-/// # Errors
-/// The reason to hold.
-pub fn propose(situation: &Situation<'_>, memory: &Memory) -> Result<Proposal, Reason> {
-    match situation.regime {
-        Regime::Idle => Err(Reason::Idle),
-        Regime::Ample => Err(Reason::Ample),
-        // Nothing measured now says anything about the size, so nothing is tried; protection is the controller's.
-        Regime::Blind | Regime::Stuck | Regime::MemoryRisk => Err(Reason::NothingToGain),
-        Regime::CpuBound => look_below(situation, memory, cpu_full(situation)),
-        Regime::Starved | Regime::DownstreamBound => starved(situation, memory),
-    }
-}
-
-fn starved(situation: &Situation<'_>, memory: &Memory) -> Result<Proposal, Reason> {
-    enough(situation.window)?;
-    let (queued, lost_per_s) = (situation.window.queued, situation.window.lost_per_s);
-    // A crowded pool is first looked at with fewer workers: if they are in each other's way, more would make it worse.
-    if memory.resting(Direction::Down, situation.now).is_none()
-        && let Some(crowded) = memory.crowded(situation.window, situation.now)
-    {
-        return look_below(situation, memory, crowded);
-    }
-    if memory.resting(Direction::Up, situation.now).is_none() {
-        let larger = scaled(situation.workers, situation.ratio_bp, Direction::Up);
-        return Ok(proposal(
-            situation,
-            larger,
-            Direction::Up,
-            Reason::Starved { queued, lost_per_s },
-        ));
-    }
-    look_below(situation, memory, Reason::LookBelow { queued, lost_per_s })
-}
-
-fn look_below(
-    situation: &Situation<'_>,
-    memory: &Memory,
-    reason: Reason,
-) -> Result<Proposal, Reason> {
-    enough(situation.window)?;
-    if let Some(rest) = memory.resting(Direction::Down, situation.now) {
-        return Err(Reason::Resting {
-            direction: Direction::Down,
-            seconds: rest.as_secs_f64(),
-        });
-    }
-    let smaller = scaled(situation.workers, situation.ratio_bp, Direction::Down);
-    Ok(proposal(situation, smaller, Direction::Down, reason))
-}
-
-fn cpu_full(situation: &Situation<'_>) -> Reason {
-    Reason::CpuFull {
-        cpu_share: situation.cpu_share.unwrap_or(1.0),
-    }
-}
-
-fn enough(window: &WindowFigures) -> Result<(), Reason> {
-    if window.completed < COMPLETIONS_MIN {
-        return Err(Reason::TooFew {
-            completed: window.completed,
-            needed: COMPLETIONS_MIN,
-        });
-    }
-    Ok(())
-}
-
-fn proposal(
-    situation: &Situation<'_>,
-    workers: u64,
-    direction: Direction,
-    reason: Reason,
-) -> Proposal {
-    let start = situation.profile.workers.start.value;
-    // The profile's start is where its author expects the pool to end up, so a step does not jump over it.
-    let workers = match direction {
-        Direction::Up if situation.workers < start => workers.min(start.max(situation.workers + 1)),
-        Direction::Up | Direction::Down => workers,
-    };
-    Proposal {
-        workers,
-        direction,
-        reason,
-        expectation: expectation(situation, workers),
-    }
-}
-
-/// Hopes for goodput in proportion to the workers, up to what arrives; the proof asks for less than that.
-fn expectation(situation: &Situation<'_>, workers: u64) -> Expectation {
-    let window = situation.window;
-    let grown = window.goodput_per_s * fraction(workers) / fraction(situation.workers.max(1));
-    let ceiling = window.arrivals_per_s.max(window.goodput_per_s);
-    Expectation {
-        goodput_per_s: if workers > situation.workers {
-            grown.min(ceiling)
+    /// What a size should bring, and what it may cost.
+    fn expect(&self, sight: &Sight<'_>, to: f64, purpose: Purpose) -> (Expectation, f64) {
+        let tally = &self.tally;
+        let here = if tally.seconds > 0.0 {
+            tally.throughput(self.cells.mix())
         } else {
-            window.goodput_per_s
-        },
-        least_gain_per_s: proof::least_gain(window.goodput_per_s, window.seconds),
+            self.throughput_slow
+        };
+        let load = self.arrivals.fast().max(here);
+        let (goodput, loss) = match self.known_shape() {
+            Some(shape) => {
+                let ratio = self.goodput(sight, shape, to)
+                    / self.goodput(sight, shape, sight.size()).max(1e-9);
+                ((here * ratio).min(load), (1.0 - ratio).max(0.0))
+            }
+            None if to > sight.size() => ((here * to / sight.size()).min(load), 0.0),
+            None => (here, 0.0),
+        };
+        let seconds = tally.seconds.max(1.0);
+        let error = crate::model::tally::error_of_difference(
+            self.work.dispersion(),
+            (here, seconds),
+            (here, seconds),
+        );
+        let expectation = Expectation {
+            goodput_per_s: goodput,
+            least_gain_per_s: verdict::WORTH_SHARE * here + error,
+        };
+        let cost_s = match purpose {
+            Purpose::Look | Purpose::Predict => {
+                loss * verdict::span_s(self.work.dispersion(), here)
+            }
+            Purpose::Climb | Purpose::Relax | Purpose::Return => 0.0,
+        };
+        (expectation, cost_s)
     }
 }
 
-/// A size one ratio away, at least one worker different, and never below one.
-fn scaled(workers: u64, ratio_bp: u32, direction: Direction) -> u64 {
-    let ratio = f64::from(ratio_bp.max(10_000)) / 1e4;
-    match direction {
-        Direction::Up => {
-            whole(libm::floor(fraction(workers) * ratio)).max(workers.saturating_add(1))
-        }
-        Direction::Down => whole(libm::ceil(fraction(workers) / ratio))
-            .min(workers.saturating_sub(1))
-            .max(1),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::testing::profile;
-
-    fn window(completed: u64) -> WindowFigures {
-        WindowFigures {
-            seconds: 5.0,
-            completed,
-            good: completed,
-            goodput_per_s: 40.0,
-            queued: 30.0,
-            ..Default::default()
-        }
-    }
-
-    fn situation<'a>(
-        regime: Regime,
-        window: &'a WindowFigures,
-        profile: &'a Profile,
-    ) -> Situation<'a> {
-        let now = Moment::from_boot_ns(1_000_000_000);
-        Situation {
-            now,
-            regime,
-            window,
-            workers: 16,
-            ratio_bp: 20_000,
-            cpu_share: Some(0.3),
-            profile,
-        }
-    }
-
-    #[test]
-    fn a_starved_pool_grows_by_one_step() {
-        let (window, profile) = (window(200), profile());
-        let proposal = propose(
-            &situation(Regime::Starved, &window, &profile),
-            &Memory::default(),
-        )
-        .expect("a proposal");
-        assert_eq!((proposal.workers, proposal.direction), (32, Direction::Up));
-    }
-
-    #[test]
-    fn when_growth_did_not_pay_it_looks_below_and_then_rests() {
-        let (window, profile) = (window(200), profile());
-        let situation = situation(Regime::DownstreamBound, &window, &profile);
-        let mut memory = Memory::default();
-        memory.did_not_pay(Direction::Up, situation.now);
-        let proposal = propose(&situation, &memory).expect("a look below");
-        assert_eq!((proposal.workers, proposal.direction), (8, Direction::Down));
-        memory.did_not_pay(Direction::Down, situation.now);
-        assert!(matches!(
-            propose(&situation, &memory),
-            Err(Reason::Resting {
-                direction: Direction::Down,
-                ..
-            })
-        ));
-    }
-
-    #[test]
-    fn too_few_completions_conclude_nothing() {
-        let (window, profile) = (window(29), profile());
-        let held = propose(
-            &situation(Regime::Starved, &window, &profile),
-            &Memory::default(),
-        );
-        assert_eq!(
-            held,
-            Err(Reason::TooFew {
-                completed: 29,
-                needed: 30
-            })
-        );
-    }
-
-    #[test]
-    fn a_rest_doubles_each_time_and_ends() {
-        let mut memory = Memory::default();
-        let start = Moment::from_boot_ns(0);
-        memory.did_not_pay(Direction::Up, start);
-        assert_eq!(memory.resting(Direction::Up, start), Some(REST_MIN));
-        memory.did_not_pay(Direction::Up, start);
-        assert_eq!(
-            memory.resting(Direction::Up, start),
-            Some(Span::from_secs(40))
-        );
-        (0..20).for_each(|_| memory.did_not_pay(Direction::Up, start));
-        assert_eq!(memory.resting(Direction::Up, start), Some(REST_MAX));
-        assert_eq!(memory.resting(Direction::Up, start.after(REST_MAX)), None);
-    }
-
-    #[test]
-    fn a_step_changes_at_least_one_worker_and_keeps_one() {
-        assert_eq!(scaled(1, 12_500, Direction::Up), 2);
-        assert_eq!(scaled(2, 12_500, Direction::Down), 1);
-        assert_eq!(scaled(1, 20_000, Direction::Down), 1);
-        assert_eq!(scaled(9, 20_000, Direction::Down), 5);
-    }
-}
+/// A size that was seen for less than this when it was first left is not one to compare with.
+const WATCHED_S: f64 = 10.0;
+/// For so long after a service is first seen, or is another one, little is known of it.
+const YOUNG_S: f64 = 30.0;
+/// Losing a third of what arrives is worth more changes.
+const LOSING_SHARE: f64 = 0.3;

@@ -23,8 +23,9 @@ const CPU_FULL: f64 = 0.9;
 const MEMORY_RISK: f64 = 0.92;
 /// Below this load there is little to do.
 const IDLE_LOAD: f64 = 0.2;
-/// A pool is stuck once it has missed this many expected completions in a row: by chance that happens once in e^8 = 3,000.
-const MISSED_COMPLETIONS: f64 = 8.0;
+/// A pool is stuck once it has missed so many expected completions in a row, and so many more for each unit of the work's
+/// dispersion: with a Poisson stream that happens by chance once in e^8 = 3,000.
+const MISSED_COMPLETIONS: (f64, f64) = (3.0, 5.0);
 /// How quickly the expected throughput follows, a tick.
 const THROUGHPUT_WEIGHT: f64 = 0.2;
 
@@ -36,6 +37,7 @@ pub struct RegimeWatch {
     starved_since: Option<Moment>,
     starved_for: Span,
     cpu_full_ticks: u32,
+    dispersion: f64,
 }
 
 /// What a tick shows of a pool.
@@ -49,6 +51,8 @@ pub struct Seen<'a> {
     pub signals: &'a HostSignals,
     /// The pool's load.
     pub load: Option<f64>,
+    /// Variance over mean of the work.
+    pub dispersion: f64,
     /// Whether more workers were tried a while ago and did not pay.
     pub growth_rests: bool,
 }
@@ -64,7 +68,8 @@ impl RegimeWatch {
     pub fn stuck_for(&self, now: Moment) -> Option<Span> {
         let dry = now.since(self.dry_since?);
         let missed = self.throughput? * dry.as_secs_f64();
-        (missed > MISSED_COMPLETIONS).then_some(dry)
+        let (least, each) = MISSED_COMPLETIONS;
+        (missed > least + each * self.dispersion).then_some(dry)
     }
 
     /// For how long work has been waiting for workers without a pause.
@@ -99,6 +104,7 @@ impl RegimeWatch {
     }
 
     fn follow(&mut self, now: Moment, seen: &Seen<'_>) {
+        self.dispersion = seen.dispersion;
         let seconds = seen.delta.span.as_secs_f64();
         let full = seen
             .signals
@@ -145,10 +151,12 @@ mod tests {
         PoolDelta {
             span: Span::from_secs(1),
             arrived: completed + lost,
+            started: None,
             completed,
             failed: 0,
             lost,
             busy_us: crate::number::whole(busy * 1e6),
+            busy_rise: 0.0,
             wait_us: Some(crate::number::whole(waiting * 1e6)),
             queued: 0,
             total: None,
@@ -169,6 +177,7 @@ mod tests {
             workers: 10,
             signals: &signals,
             load: Some(load),
+            dispersion: 1.0,
             growth_rests,
         };
         watch.classify(Moment::from_boot_ns(1), &seen);
@@ -225,6 +234,7 @@ mod tests {
                 workers: 10,
                 signals: &signals,
                 load: Some(1.0),
+                dispersion: 1.0,
                 growth_rests: false,
             };
             watch.classify(Moment::from_boot_ns(second * 1_000_000_000), &seen)

@@ -117,13 +117,21 @@ pub struct Load {
 }
 
 impl Load {
-    /// Takes in one tick.
-    pub fn add(&mut self, busy: f64, workers: u64, cpu_share: Option<f64>, span: Span) {
+    /// Takes in one tick. Where work waits for workers the mean does not lag behind: the load is there already.
+    pub fn add(
+        &mut self,
+        busy: f64,
+        workers: u64,
+        cpu_share: Option<f64>,
+        span: Span,
+        starved: bool,
+    ) {
         let now = (busy / fraction(workers.max(1)))
             .max(cpu_share.unwrap_or(0.0))
             .clamp(0.0, 1.0);
         let weight = 1.0 - libm::exp(-span.as_secs_f64() / LOAD_SECONDS);
         let mean = self.mean.map_or(now, |mean| mean + weight * (now - mean));
+        let mean = if starved { mean.max(now) } else { mean };
         self.mean = Some(mean);
         self.level = Some(level_after(self.level, mean));
     }
@@ -216,18 +224,26 @@ mod tests {
     #[test]
     fn the_load_is_the_worse_of_workers_and_cpu() {
         let mut load = Load::default();
-        load.add(1.0, 10, Some(0.7), Span::from_secs(1));
+        load.add(1.0, 10, Some(0.7), Span::from_secs(1), false);
         assert_eq!(load.mean(), Some(0.7));
-        load.add(10.0, 10, Some(0.2), Span::from_secs(10));
+        load.add(10.0, 10, Some(0.2), Span::from_secs(10), false);
         let mean = load.mean().expect("two ticks");
         assert!((0.85..0.95).contains(&mean), "{mean}");
+    }
+
+    #[test]
+    fn waiting_work_is_load_at_once() {
+        let mut load = Load::default();
+        (0..60).for_each(|_| load.add(0.5, 10, None, Span::from_secs(1), false));
+        load.add(10.0, 10, None, Span::from_secs(1), true);
+        assert_eq!((load.mean(), load.level()), (Some(1.0), Level::Maximum));
     }
 
     #[test]
     fn unknown_cpu_is_not_idle_cpu() {
         assert_eq!(HostSignals::default().cpu_share(), None);
         let mut load = Load::default();
-        load.add(9.0, 10, None, Span::from_secs(1));
+        load.add(9.0, 10, None, Span::from_secs(1), false);
         assert_eq!(load.mean(), Some(0.9));
     }
 

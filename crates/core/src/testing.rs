@@ -1,7 +1,7 @@
 //! Made-up readings for the unit tests of this crate.
 
 use crate::moment::Span;
-use crate::profile::{Cited, KnobRange, Profile};
+use crate::profile::{Cited, KnobRange, Levels, MemoryLadder, Profile};
 use std::collections::BTreeMap;
 use trimtab_protocol::change::{MAX_RATIO_BP_DEFAULT, Phase};
 use trimtab_protocol::decision::Citation;
@@ -57,6 +57,7 @@ pub(crate) fn pool(workers: u64) -> PoolState {
             queued: zero,
             oldest_wait_ms: zero,
             tasks: zero,
+            ..Gauges::default()
         },
         histograms: Histograms::default(),
     }
@@ -90,5 +91,9 @@ pub(crate) fn profile() -> Profile {
         changes_per_window: cited(10, 5),
         change_window: cited(Span::from_secs(60), 6),
         others: BTreeMap::new(),
+        decide_every: None,
+        levels: Levels::default(),
+        ladder: MemoryLadder::default(),
+        triggers: Vec::new(),
     }
 }

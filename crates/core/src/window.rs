@@ -17,6 +17,8 @@ pub struct PoolDelta {
     pub span: Span,
     /// Work that came.
     pub arrived: u64,
+    /// Work that was begun; absent where the host does not offer it.
+    pub started: Option<u64>,
     /// Work that ended well.
     pub completed: u64,
     /// Work that ended in an error of its own.
@@ -25,6 +27,8 @@ pub struct PoolDelta {
     pub lost: u64,
     /// Worker time used, in microseconds.
     pub busy_us: u64,
+    /// By how much the number in service rose; nothing where the host does not offer it.
+    pub busy_rise: f64,
     /// Waiting time, in microseconds; absent where the host does not offer it.
     pub wait_us: Option<u64>,
     /// Work that waits now, for hosts without `wait_us`.
@@ -57,10 +61,15 @@ impl PoolDelta {
         Ok(Self {
             span,
             arrived: rise("arrived", was.arrived, is.arrived)?,
+            started: rise("started", was.started, is.started).ok(),
             completed: rise("completed", was.completed, is.completed)?,
             failed: optional_rise("failed", was.failed, is.failed)?,
             lost: rejected.saturating_add(timed_out),
             busy_us: rise("busy_us", was.busy_us, is.busy_us)?,
+            busy_rise: match (earlier.gauges.busy, later.gauges.busy) {
+                (Some(was), Some(is)) => fraction(is) - fraction(was),
+                _ => 0.0,
+            },
             wait_us: rise("wait_us", was.wait_us, is.wait_us).ok(),
             queued: later.gauges.queued.unwrap_or(0),
             total: histogram(

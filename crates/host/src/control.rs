@@ -28,6 +28,10 @@ const READ_TIME: Duration = Duration::from_millis(100);
 const URGENT: Duration = Duration::from_millis(50);
 /// How often it looks while only leases, pins and the way to the baseline are pending.
 const CALM: Duration = Duration::from_millis(500);
+/// How often it looks at the clock while a part waits to be tended.
+const TENDING: Duration = Duration::from_secs(5);
+/// The least time between two tendings that nobody asked for.
+const TENDING_PAUSE_NS: u64 = 50_000_000;
 
 /// What the host says of itself.
 #[derive(Debug)]
@@ -155,6 +159,34 @@ impl Control {
         if switched || due.is_some_and(|due| due.at_ns <= boot_ns()) {
             let _turn = self.turn.lock().await;
             self.prepare().await;
+        }
+    }
+
+    /// Lets the parts do what is due, for as long as the host runs. What they do may take its time, so it is done on a thread
+    /// of its own, which ends when there is nothing to do for a while.
+    pub(crate) async fn upkeep(self: Arc<Self>) {
+        loop {
+            let control = Arc::clone(&self);
+            let tended = tokio::task::spawn_blocking(move || control.registry.upkeep(boot_ns()));
+            let next_ns = tended.await.unwrap_or(None);
+            // Whatever a part says, the others and the processor get their turn.
+            let soonest_ns = boot_ns().saturating_add(TENDING_PAUSE_NS);
+            let next_ns = next_ns.map(|next_ns| next_ns.max(soonest_ns));
+            let due = async {
+                match next_ns {
+                    None => std::future::pending().await,
+                    // The boot-time clock goes on while the machine is suspended and the runtime's does not.
+                    Some(next_ns) => {
+                        while let left @ 1.. = next_ns.saturating_sub(boot_ns()) {
+                            tokio::time::sleep(Duration::from_nanos(left).min(TENDING)).await;
+                        }
+                    }
+                }
+            };
+            tokio::select! {
+                () = self.registry.turned.notified() => {}
+                () = due => {}
+            }
         }
     }
 

@@ -322,6 +322,7 @@ async fn run(
     let sidecars = tokio::spawn(sidecars);
     let operators = tokio::spawn(operators);
     let timers = tokio::spawn(Arc::clone(&control).keep_time());
+    let tending = tokio::spawn(Arc::clone(&control).upkeep());
     while let Some(order) = inbox.recv().await {
         let host = Arc::clone(&control);
         let (answer, reply) = match order {
@@ -337,6 +338,7 @@ async fn run(
         drop(task.await);
     }
     timers.abort();
+    tending.abort();
     control.close().await;
 }
 

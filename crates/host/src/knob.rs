@@ -102,6 +102,18 @@ impl KnobSpec {
             ..Self::integer(name, "ms", baseline, min, max)
         }
     }
+
+    /// A knob that takes one of a list of words.
+    #[must_use]
+    pub fn choice(name: &str, unit: &'static str, baseline: &str, choices: &[&str]) -> Self {
+        let most = u64::try_from(choices.len().saturating_sub(1)).unwrap_or(u64::MAX);
+        Self {
+            kind: KnobKind::Choice,
+            baseline: KnobValue::Choice(baseline.to_owned()),
+            choices: choices.iter().map(|&word| word.to_owned()).collect(),
+            ..Self::integer(name, unit, 0, 0, most)
+        }
+    }
 }
 
 impl fmt::Debug for dyn Knob {

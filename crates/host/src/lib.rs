@@ -1,8 +1,10 @@
 #![doc = include_str!("../README.md")]
 
+pub mod batch;
 mod control;
 mod counters;
 pub mod deadline;
+mod dial;
 pub mod fuse;
 pub mod governor;
 pub mod host;
@@ -10,13 +12,17 @@ pub mod knob;
 #[cfg(feature = "layer")]
 pub mod layer;
 mod limit;
+pub mod memory;
+pub mod object_pool;
 pub mod part;
+pub mod pipeline;
 pub mod pool;
 mod process;
 mod registry;
 mod router;
 mod server;
 mod sharded;
+pub mod slab;
 mod socket;
 mod state_dir;
 pub mod tasks;

@@ -44,6 +44,12 @@ pub trait Part: Send + Sync + 'static {
     /// The fuse that the request path looks at, if the part admits requests.
     fn fuse(&self) -> Option<Arc<Fuse>>;
 
+    /// Does what is due by `now_ns` of the boot-time clock, such as dropping what nobody used, and says when it wants to be
+    /// called again; nothing says never, until one of its knobs is turned. It is called on a thread where it may take its time.
+    fn upkeep(&self, _now_ns: u64) -> Option<u64> {
+        None
+    }
+
     /// Told when someone begins or ceases to decide about this part's knobs: a sidecar by its lease or by a value that it proved, an
     /// operator by a freeze or a pin. A part that moves its own knobs leaves them alone meanwhile.
     fn tended(&self, _tended: bool) {}

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::Poll;
 use std::time::Duration;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 use trimtab_protocol::knob::{KnobKind, KnobValue, Shrink};
 use trimtab_protocol::name::{KnobName, PoolName, is_plain_name};
@@ -58,6 +59,8 @@ pub(crate) struct Failure {
 pub(crate) struct Registry {
     pools: BTreeMap<PoolName, Entry>,
     kit_failures: AtomicU64,
+    /// Some knob was turned.
+    pub(crate) turned: Notify,
 }
 
 #[derive(Debug)]
@@ -110,6 +113,7 @@ impl Registry {
         let registry = Self {
             pools,
             kit_failures: AtomicU64::new(0),
+            turned: Notify::new(),
         };
         Ok((registry, specs))
     }
@@ -166,6 +170,17 @@ impl Registry {
         for pool in self.pools.keys() {
             self.set_fuse(pool, None);
         }
+    }
+
+    /// Lets each part do what is due, and says when the next thing will be, if ever.
+    pub(crate) fn upkeep(&self, now_ns: u64) -> Option<u64> {
+        let tended = self.pools.values().filter_map(|entry| {
+            catch_unwind(AssertUnwindSafe(|| entry.part.upkeep(now_ns))).unwrap_or_else(|_| {
+                self.count_failure();
+                None
+            })
+        });
+        tended.min()
     }
 
     pub(crate) fn persists(&self, pool: &PoolName, knob: &KnobName) -> bool {
@@ -226,7 +241,10 @@ impl Registry {
         };
         let applying = self.caught(async { knob.apply(&write.value).await });
         let (why, unsettled) = match tokio::time::timeout(APPLY_TIME, applying).await {
-            Ok(Some(Applied::Done | Applied::Settling)) => return Ok(()),
+            Ok(Some(Applied::Done | Applied::Settling)) => {
+                self.turned.notify_one();
+                return Ok(());
+            }
             Ok(Some(Applied::Refused(why))) => (why, false),
             Ok(None) => ("it panicked".to_owned(), true),
             Err(_) => ("it took too long".to_owned(), true),

@@ -62,3 +62,9 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
         .expect("a runtime")
         .block_on(future)
 }
+
+impl client::Calls for Bench {
+    fn handle(&self) -> &HostHandle {
+        &self.host
+    }
+}

@@ -3,6 +3,10 @@
 //! Reasons are enums with numbers. The sentence that a person reads is made from them when they are recorded, so that a
 //! program can count reasons and a test can compare them.
 
+mod verdict;
+
+pub use verdict::Verdict;
+
 use crate::change::ChangeStatus;
 use crate::knob::KnobValue;
 use crate::name::{Generation, KnobName};
@@ -211,76 +215,6 @@ pub struct Expectation {
     pub least_gain_per_s: f64,
 }
 
-/// How a comparison of two windows came out.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[serde(tag = "kind", rename_all = "snake_case")]
-pub enum Verdict {
-    /// Goodput rose beyond its standard error.
-    GoodputRose {
-        /// By how much, a second.
-        gain_per_s: f64,
-        /// Its standard error.
-        error_per_s: f64,
-    },
-    /// Goodput is the same and the 99th percentile fell beyond its standard error.
-    TailFell {
-        /// The 99th percentile before, in microseconds.
-        before_us: u64,
-        /// And now.
-        now_us: u64,
-    },
-    /// Goodput is the same with fewer workers.
-    SameForLess {
-        /// By how much it changed, a second.
-        gain_per_s: f64,
-        /// The standard error of that.
-        error_per_s: f64,
-    },
-    /// Goodput fell beyond its standard error.
-    GoodputFell {
-        /// By how much, a second, as a positive number.
-        loss_per_s: f64,
-        /// Its standard error.
-        error_per_s: f64,
-    },
-    /// More work fails by itself than before.
-    ErrorsRose {
-        /// Failures a second before.
-        before_per_s: f64,
-        /// And now.
-        now_per_s: f64,
-    },
-    /// Goodput is the same and the 99th percentile rose beyond its standard error.
-    TailRose {
-        /// The 99th percentile before, in microseconds.
-        before_us: u64,
-        /// And now.
-        now_us: u64,
-    },
-    /// No difference was found in the time allowed.
-    NoDifference {
-        /// What was seen, a second.
-        gain_per_s: f64,
-        /// Its standard error.
-        error_per_s: f64,
-    },
-    /// The load moved too much between the windows for a comparison.
-    LoadMoved {
-        /// Arrivals a second before.
-        before_per_s: f64,
-        /// And now.
-        now_per_s: f64,
-    },
-    /// Too little work came to tell.
-    TooFew {
-        /// Completions seen.
-        completed: u64,
-        /// Completions needed.
-        needed: u64,
-    },
-}
-
 /// Why a decision is what it is.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -339,6 +273,8 @@ pub enum Reason {
     Ample,
     /// Nothing that may be tried promises a gain.
     NothingToGain,
+    /// Every knob stands where the profile has it, as far as the host lets it.
+    InPlace,
     /// Too little work for a conclusion.
     TooFew {
         /// Completions seen.
@@ -362,6 +298,13 @@ pub enum Reason {
         seconds: f64,
         /// The comparison so far.
         verdict: Verdict,
+    },
+    /// A size is on trial or work waits, and this can wait.
+    QuietAwaited,
+    /// The last change was refused or undone, and nothing is asked for a while.
+    Pausing {
+        /// For how many seconds still.
+        seconds: f64,
     },
     /// Another pool has the host's one trial.
     OtherTrial {
@@ -406,6 +349,15 @@ pub enum Reason {
         /// The share that is allowed.
         allowed_share: f64,
     },
+    /// What trials may cost within a minute is spent.
+    HarmBudget {
+        /// What this one is predicted to cost, as a share of a minute's work.
+        predicted_share: f64,
+        /// What others cost within the last minute.
+        spent_share: f64,
+        /// What is allowed.
+        allowed_share: f64,
+    },
     // Acting.
     /// Work waits for workers.
     Starved {
@@ -414,13 +366,6 @@ pub enum Reason {
         /// Lost work, a second.
         lost_per_s: f64,
     },
-    /// Work waits, but it takes much longer in service than it did among fewer: look whether fewer workers do more.
-    Crowded {
-        /// What a job takes in service now, on average, in microseconds.
-        service_us: u64,
-        /// What it took among fewer.
-        lean_us: u64,
-    },
     /// More workers did not pay while work waits: look whether fewer do.
     LookBelow {
         /// Mean of waiting work.
@@ -428,16 +373,109 @@ pub enum Reason {
         /// Lost work, a second.
         lost_per_s: f64,
     },
+    /// Work waits and jobs do not crowd each other: the size that the load needs by Little's law.
+    Climbing {
+        /// What a job takes in service, on average, in microseconds.
+        service_us: u64,
+        /// Arrivals a second.
+        arrivals_per_s: f64,
+    },
+    /// The curve through the sizes that were seen promises more.
+    Predicted {
+        /// How many sizes it stands on.
+        sizes: u32,
+        /// The gain that it promises, as a share.
+        gain_share: f64,
+    },
+    /// The load rose beyond chance: back to the size that people chose.
+    Surge {
+        /// Arrivals a second before.
+        before_per_s: f64,
+        /// And now.
+        now_per_s: f64,
+    },
+    /// Jobs take another time than was known of this size; whether the service changed is not sure yet.
+    Suspicious {
+        /// Whether they take longer.
+        slower: bool,
+    },
+    /// The service behind the pool is another one than was learnt.
+    ServiceChanged {
+        /// Whether jobs take longer than they did.
+        slower: bool,
+        /// What a job was expected to take, in microseconds.
+        expected_us: u64,
+        /// What it takes.
+        seen_us: u64,
+    },
+    /// The service is as it was before its last change: back to the size of then.
+    KnownAgain {
+        /// That size.
+        workers: u64,
+    },
+    /// A smaller number in service did more than twice the work.
+    Collapsed {
+        /// That number.
+        workers: u64,
+        /// What it did, a second.
+        before_per_s: f64,
+        /// What is done now, a second.
+        now_per_s: f64,
+    },
+    /// The queue's limit follows what can still be served in time.
+    QueueFollows {
+        /// What the pool does, a second.
+        done_per_s: f64,
+        /// 99th percentile of the service time, in microseconds.
+        p99_us: u64,
+    },
+    /// The timeout follows the slowest successes.
+    TimeoutFollows {
+        /// 99.9th percentile of the service time of successes, in microseconds.
+        p999_us: u64,
+        /// How many successes that stands on.
+        successes: u64,
+    },
+    /// Nothing waited for a while, and less is enough.
+    Relaxed {
+        /// What the busiest second needed, with room to spare.
+        needed: u64,
+    },
     /// The CPU quota is used up: fewer workers stand in each other's way less.
     CpuFull {
         /// CPU used, as a share of the quota.
         cpu_share: f64,
+    },
+    /// The profile names these values, and the knobs stand elsewhere.
+    ProfileSets,
+    /// Memory has come to the step of the ladder at which it is given back at once.
+    MemoryHigh {
+        /// Memory used, as a share of the limit.
+        share: f64,
+        /// The step, as a share of the limit.
+        at_share: f64,
+    },
+    /// Memory has been well below that step for a while: the level goes back to what it was.
+    MemoryEased {
+        /// Memory used, as a share of the limit.
+        share: f64,
+        /// The step, as a share of the limit.
+        at_share: f64,
+    },
+    /// The new values are in effect, and as much work is done as before.
+    TookEffect,
+    /// The new values did not come into effect.
+    NoEffect {
+        /// How long that was waited for, in seconds.
+        seconds: f64,
     },
     /// The trial paid.
     Paid {
         /// How.
         verdict: Verdict,
     },
+    /// A return to what was proven, or to what people chose, needs no proof.
+    NeedsNoProof,
     /// The trial did not pay.
     DidNotPay {
         /// How.

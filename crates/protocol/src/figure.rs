@@ -4,7 +4,9 @@
 //! which is not zero: a pool without a completion count is not a pool without completions. So a figure is an `Option<u64>`,
 //! and reading one never fails the whole state.
 
+use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use std::collections::BTreeMap;
 use std::fmt;
 
 /// Reads a figure: a whole number at or above zero, or nothing at all.
@@ -13,6 +15,22 @@ use std::fmt;
 /// None of its own; only the underlying reader's, when the text is not JSON at all.
 pub fn lenient<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
     deserializer.deserialize_any(FigureVisitor)
+}
+
+/// Reads figures by name, and leaves out what is none.
+///
+/// # Errors
+/// As [`lenient`], or when it is no map.
+pub fn lenient_map<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<BTreeMap<String, u64>, D::Error> {
+    #[derive(Deserialize)]
+    struct Figure(#[serde(deserialize_with = "lenient")] Option<u64>);
+    let named = BTreeMap::<String, Figure>::deserialize(deserializer)?;
+    Ok(named
+        .into_iter()
+        .filter_map(|(name, Figure(figure))| Some((name, figure?)))
+        .collect())
 }
 
 struct FigureVisitor;
@@ -99,5 +117,15 @@ mod tests {
         ] {
             assert_eq!(read(text), None, "{text}");
         }
+    }
+
+    #[test]
+    fn a_name_without_a_figure_is_left_out() {
+        let text = r#"{"kept": 3, "odd": "x", "less": -1}"#;
+        let named = super::lenient_map(&mut serde_json::Deserializer::from_str(text));
+        assert_eq!(
+            named.expect("a map"),
+            std::collections::BTreeMap::from([("kept".to_owned(), 3)])
+        );
     }
 }

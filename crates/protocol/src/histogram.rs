@@ -4,8 +4,10 @@
 //! to `2^(i/8)` microseconds. So a quantile read from them is at most 9 % above the true one, whatever its size, and two
 //! histograms subtract bucket by bucket.
 
+use serde::de::{Deserializer, Visitor};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::fmt;
 
 /// Buckets to an octave; schema 3 of Prometheus native histograms.
 pub const BUCKETS_PER_OCTAVE: u32 = 8;
@@ -31,11 +33,51 @@ const OCTAVE: [u64; 8] = [
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Histogram {
     /// How many durations were recorded, by bucket number; a bucket that is not named is empty.
+    #[serde(deserialize_with = "buckets")]
     pub buckets: BTreeMap<u16, u64>,
     /// How many durations were recorded in all.
     pub count: u64,
     /// The sum of all durations, in microseconds.
     pub sum_us: u64,
+}
+
+/// Reads bucket numbers also where they come as text: JSON has no other keys, and a reader that first looks at a tag beside
+/// them hands them on as it found them.
+fn buckets<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<u16, u64>, D::Error> {
+    let named = BTreeMap::<BucketNumber, u64>::deserialize(deserializer)?;
+    let bare = |(number, count): (BucketNumber, u64)| (number.0, count);
+    Ok(named.into_iter().map(bare).collect())
+}
+
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct BucketNumber(u16);
+
+impl<'de> Deserialize<'de> for BucketNumber {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(BucketNumberVisitor)
+    }
+}
+
+struct BucketNumberVisitor;
+
+impl Visitor<'_> for BucketNumberVisitor {
+    type Value = BucketNumber;
+
+    fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("the number of a bucket")
+    }
+
+    fn visit_u64<E: serde::de::Error>(self, number: u64) -> Result<Self::Value, E> {
+        let number = u16::try_from(number).ok();
+        number
+            .map(BucketNumber)
+            .ok_or_else(|| E::custom("no number of a bucket"))
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Self::Value, E> {
+        let number = text.parse().map(BucketNumber);
+        number.map_err(|_| E::custom(format!("`{text}` is no number of a bucket")))
+    }
 }
 
 impl Histogram {
@@ -54,7 +96,8 @@ impl Histogram {
         } else {
             us.div_ceil(1 << (octave - 32))
         };
-        let within = OCTAVE.iter().take_while(|bound| scaled > **bound).count();
+        // The bounds rise, so this counts the ones below; it looks at all of them, for that needs no guess at where to stop.
+        let within = OCTAVE.iter().filter(|bound| scaled > **bound).count();
         let bucket =
             octave * BUCKETS_PER_OCTAVE + u32::try_from(within).unwrap_or(BUCKETS_PER_OCTAVE);
         u16::try_from(bucket).unwrap_or(BUCKET_MAX)
@@ -198,6 +241,28 @@ mod tests {
         assert_eq!(histogram.count_within(upper), 1_000);
         let half = histogram.count_within(u64::midpoint(lower, upper));
         assert!((499..=500).contains(&half), "{half}");
+    }
+
+    #[test]
+    fn a_histogram_beside_a_tag_is_read_as_it_was_written() {
+        #[derive(Debug, PartialEq, Serialize, Deserialize)]
+        #[serde(tag = "evidence", rename_all = "snake_case")]
+        enum Tagged {
+            Fresh { value: Histogram },
+        }
+        let mut value = Histogram::default();
+        for us in [3, 70, 900_000] {
+            value.record(us);
+        }
+        let tagged = Tagged::Fresh { value };
+        let text = serde_json::to_string(&tagged).expect("can be written");
+        assert_eq!(
+            serde_json::from_str::<Tagged>(&text).expect("can be read"),
+            tagged
+        );
+        let wrong = text.replace("\"13\":1", "\"-1\":1");
+        assert_ne!(wrong, text);
+        assert!(serde_json::from_str::<Tagged>(&wrong).is_err());
     }
 
     #[test]

@@ -113,6 +113,18 @@ impl KnobName {
     pub const TIMEOUT_MS: &'static str = "timeout_ms";
     /// The knob that sets how long a piece of work may take at the most, also where its caller asks for more.
     pub const TIMEOUT_MAX_MS: &'static str = "timeout_max_ms";
+    /// The knob that sets how readily memory is given back to the system: `conservative`, `moderate` or `aggressive`.
+    pub const MEMORY_LEVEL: &'static str = "memory_level";
+    /// The knob that sets how many unused objects are kept for the next user.
+    pub const OBJECT_POOL: &'static str = "object_pool";
+    /// The knob that sets the size of one chunk of a slab, in bytes.
+    pub const SLAB: &'static str = "slab";
+    /// The knob that sets how often what was not used is dropped, in milliseconds.
+    pub const CLEANUP: &'static str = "cleanup";
+    /// The knob that sets how much a batch holds at most.
+    pub const BATCH_SIZE: &'static str = "batch_size";
+    /// The knob that sets how long a batch waits for more, in milliseconds.
+    pub const LINGER_MS: &'static str = "linger_ms";
 }
 
 impl PoolName {

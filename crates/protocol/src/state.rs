@@ -337,6 +337,12 @@ pub struct Gauges {
         skip_serializing_if = "Option::is_none"
     )]
     pub tasks: Option<u64>,
+    /// Figures of the part's own by name, such as `object_pool_kept`; what a pool of work has is above.
+    #[serde(
+        deserialize_with = "figure::lenient_map",
+        skip_serializing_if = "BTreeMap::is_empty"
+    )]
+    pub named: BTreeMap<String, u64>,
 }
 
 /// Histograms of a pool. The first three are of successes; timeouts stand apart, for they only say where the limit was.

@@ -5,5 +5,10 @@
 pub mod clock;
 #[cfg(feature = "count-alloc")]
 pub mod count_alloc;
+pub mod heap;
+#[cfg(feature = "jemalloc")]
+pub mod jemalloc;
 pub mod peer;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+pub mod perf;
 pub mod process;

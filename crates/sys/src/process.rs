@@ -146,6 +146,38 @@ pub fn usable_cpus(pid: u32) -> io::Result<u32> {
     Ok(mask.iter().map(|word| word.count_ones()).sum())
 }
 
+/// Lets this process open as many files as the administrator allows, and says how many that is.
+///
+/// # Errors
+/// What the kernel answers.
+pub fn raise_open_files() -> io::Result<u64> {
+    let mut limit = MaybeUninit::<libc::rlimit>::uninit();
+    // SAFETY: the pointer is to writable memory of the size of an rlimit.
+    if unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, limit.as_mut_ptr()) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: getrlimit answered 0, so it has written the whole rlimit.
+    let mut limit = unsafe { limit.assume_init() };
+    limit.rlim_cur = limit.rlim_max;
+    // SAFETY: the pointer is to a whole rlimit, which the kernel only reads.
+    if unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(limit.rlim_cur)
+}
+
+/// Lets others go first by so many steps of niceness, for all threads that the caller starts from then on.
+///
+/// # Errors
+/// What the kernel answers.
+pub fn yield_to_others(steps: i32) -> io::Result<()> {
+    // SAFETY: three numbers, and no memory of ours is touched; 0 is the caller.
+    if unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, steps) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
+
 fn positive(pid: u32) -> io::Result<libc::pid_t> {
     let pid = libc::pid_t::try_from(pid).map_err(|_| invalid())?;
     if pid == 0 {
@@ -255,6 +287,13 @@ mod tests {
         child.kill().expect("it is ours");
         child.wait().expect("it ends");
         assert_eq!(link_count(&tasks).expect("it is open"), 2);
+    }
+
+    #[test]
+    fn the_limit_of_open_files_rises_to_what_is_allowed() {
+        let most = raise_open_files().expect("it may always be raised so far");
+        assert_eq!(raise_open_files().expect("again"), most);
+        assert!(most >= 64);
     }
 
     #[test]

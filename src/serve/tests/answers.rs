@@ -165,7 +165,7 @@ async fn what_was_done_is_found_after_the_holds_around_it_are_gone() {
         .await
         .json();
     assert_eq!(deeds.entries[0].text, "the deed");
-    assert!(stage.get("/").await.body.contains("the deed"));
+    assert!(stage.get("/plain").await.body.contains("the deed"));
 }
 
 #[tokio::test]
@@ -188,7 +188,7 @@ async fn metrics_come_in_the_format_asked_for() {
 async fn the_page_tells_the_pool_in_one_line_and_needs_no_script() {
     let stage = Stage::new();
     stage.add("web", Action::Try, "Tries workers 8 -> 12.");
-    let page = stage.get("/").await.body;
+    let page = stage.get("/plain").await.body;
     for expected in [
         "profile web, ample, moderate",
         "31 %",
@@ -224,8 +224,25 @@ async fn names_and_words_of_the_host_stay_text() {
         status.pools = BTreeMap::from([(PoolName::from(evil), pool)]);
     });
     stage.add(evil, Action::Try, evil);
-    let page = stage.get("/").await.body;
+    let page = stage.get("/plain").await.body;
     assert!(!page.contains("<script"), "{page}");
     assert!(!page.contains("\" onload"), "{page}");
     assert!(page.contains("&lt;script&gt;"));
+}
+
+#[tokio::test]
+async fn the_dashboard_may_run_its_own_script_and_nothing_else() {
+    let stage = Stage::new();
+    let page = stage.get("/").await;
+    let policy = page.headers[header::CONTENT_SECURITY_POLICY]
+        .to_str()
+        .unwrap();
+    if dashboard::is_bundled() {
+        assert!(policy.starts_with("default-src 'none'; script-src 'self';"));
+        assert!(page.body.contains("/ui/app.js"));
+    } else {
+        assert!(page.body.contains("web is ample."));
+    }
+    assert!(!policy.contains("unsafe"));
+    assert!(page.headers[header::CACHE_CONTROL] == "no-store");
 }

@@ -99,12 +99,23 @@ fn attacks() -> Vec<Attack> {
 }
 
 /// Every path that is attacked. A route without a row here fails.
-const ATTACKED: [&str; 11] = [
+const ATTACKED: [&str; 22] = [
     "/",
+    "/plain",
+    "/ui/app.js",
+    "/ui/app.css",
     "/livez",
     "/healthz",
     "/readyz",
     "/metrics",
+    "/flamegraph",
+    "/flamegraph/diff",
+    "/flamegraph/change/{generation}",
+    "/heatmap",
+    "/profile/capabilities",
+    "/profile/quality",
+    "/debug/pprof/",
+    "/debug/pprof/profile",
     "/api/v1/hosts",
     "/api/v1/hosts/{id}/status",
     "/api/v1/hosts/{id}/samples",
@@ -128,7 +139,7 @@ async fn each_attack_on_each_route_is_refused() {
     assert!(missing.is_empty(), "not attacked: {missing:?}");
     let stage = Stage::new();
     for path in ATTACKED {
-        let path = path.replace("{id}", "demo");
+        let path = path.replace("{id}", "demo").replace("{generation}", "7");
         for (name, expected, attack) in attacks() {
             let request = attack(Request::get(&path)).body(Body::empty()).unwrap();
             let answer = stage.ask(request).await;
@@ -171,7 +182,7 @@ async fn whoever_may_ask_is_answered_with_protecting_headers() {
         ("sec-fetch-site", "none"),
         ("sec-fetch-site", "same-origin"),
     ] {
-        let mut asked = Request::get("/").header(name, value);
+        let mut asked = Request::get("/plain").header(name, value);
         if name != "host" {
             asked = asked.header("host", HOST);
         }
@@ -225,7 +236,7 @@ async fn the_health_listener_may_be_asked_by_address_and_shows_nothing_else() {
 async fn over_the_last_connections_only_health_is_answered() {
     let stage = Stage::new();
     for path in documented() {
-        let mut asked = request(&path.replace("{id}", "demo"))
+        let mut asked = request(&path.replace("{id}", "demo").replace("{generation}", "7"))
             .body(Body::empty())
             .unwrap();
         asked.extensions_mut().insert(guard::Reserve);

@@ -158,3 +158,22 @@ async fn there_are_only_so_many_streams_and_a_seat_comes_back() {
     open.pop();
     assert_eq!(listen(&router, None).await.status(), StatusCode::OK);
 }
+
+#[tokio::test]
+async fn whoever_asks_for_it_hears_each_new_status_too() {
+    let stage = Stage::new();
+    let router = stage.router();
+    let asked = request("/api/v1/events?status=true").body(Body::empty());
+    let response = router.oneshot(asked.unwrap()).await.unwrap();
+    let mut pieces = response.into_body().into_data_stream();
+    assert_eq!(&*pieces.next().await.unwrap().unwrap(), b"retry: 2000\n\n");
+    stage.change_status(|status| status.summary = "web is starved.".to_owned());
+    let piece = pieces.next().await.unwrap().unwrap();
+    let text = String::from_utf8(piece.to_vec()).unwrap();
+    let json = text
+        .strip_prefix("event: status\ndata: ")
+        .expect("a status");
+    let status: HostStatus = serde_json::from_str(json).unwrap();
+    assert_eq!(status.summary, "web is starved.");
+    assert!(!text.contains("id: "), "a reader resumes by entries alone");
+}

@@ -137,7 +137,7 @@ fn succeeds(mut command: Command) -> bool {
     status.is_ok_and(|status| status.success())
 }
 
-fn run(command: &mut Command) -> Result<()> {
+pub(super) fn run(command: &mut Command) -> Result<()> {
     let line = shown(command);
     println!("$ {line}");
     let status = command
@@ -162,7 +162,7 @@ fn shown(command: &Command) -> String {
 }
 
 /// Where cargo builds.
-fn target(root: &Path) -> PathBuf {
+pub(super) fn target(root: &Path) -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from)
 }
 

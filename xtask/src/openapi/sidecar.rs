@@ -14,12 +14,13 @@ const DESCRIPTION: &str = "What the sidecar shows of itself and of the hosts tha
 const HOST: (&str, Type, &str) = ("id", Type::String, "What the configuration calls the host.");
 
 /// What any call but those of health may answer.
-const ANY: [ProblemKind; 3] = [Forbidden, Method, Internal];
+pub(super) const ANY: [ProblemKind; 3] = [Forbidden, Method, Internal];
 
 pub(super) fn document() -> OpenApi {
     let mut draft = Draft::default();
     health(&mut draft);
     pages(&mut draft);
+    super::graphs::add(&mut draft);
     hosts(&mut draft);
     OpenApiBuilder::new()
         .info(
@@ -37,7 +38,12 @@ pub(super) fn document() -> OpenApi {
         .build()
 }
 
-fn get<'a>(path: &'a str, id: &'a str, summary: &'a str, answers: Vec<(u16, Answer)>) -> Call<'a> {
+pub(super) fn get<'a>(
+    path: &'a str,
+    id: &'a str,
+    summary: &'a str,
+    answers: Vec<(u16, Answer)>,
+) -> Call<'a> {
     Call {
         method: HttpMethod::Get,
         path,

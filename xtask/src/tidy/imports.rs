@@ -16,21 +16,25 @@ const SIDECAR: &[Row] = &[
     ("lib", "app config"),
     (
         "app",
-        "act clock config decide host_client intake message record sense serve signal view \
+        "act clock config decide flame host_client intake message record sense serve signal view \
          trimtab_core trimtab_protocol",
     ),
     (
         "cli",
-        "config host_client lib telemetry trimtab_core trimtab_protocol",
+        "config conform host_client lib telemetry trimtab_core trimtab_flame trimtab_protocol",
     ),
+    // The profiler's own process.
+    ("bin", "trimtab_flame"),
     // What runs first. They know no stage.
-    ("config", "trimtab_core trimtab_protocol"),
+    ("config", "trimtab_core trimtab_flame trimtab_protocol"),
     ("signal", ""),
     ("telemetry", "config"),
+    // A judge of hosts from outside; it knows the wire and nothing of the sidecar.
+    ("conform", "trimtab_protocol"),
     // What the stages stand on.
     ("clock", "trimtab_core trimtab_sys"),
     ("host_client", "trimtab_protocol trimtab_sys"),
-    ("message", "trimtab_core trimtab_protocol"),
+    ("message", "trimtab_core trimtab_flame trimtab_protocol"),
     ("view", "trimtab_core trimtab_protocol"),
     // The stages. None imports another.
     (
@@ -43,18 +47,23 @@ const SIDECAR: &[Row] = &[
         "clock host_client message trimtab_core trimtab_protocol",
     ),
     ("record", "clock message view trimtab_core trimtab_protocol"),
-    ("serve", "clock message view trimtab_core trimtab_protocol"),
+    (
+        "serve",
+        "clock message view trimtab_core trimtab_flame trimtab_protocol",
+    ),
+    ("flame", "clock message view trimtab_flame"),
     ("intake", "clock message trimtab_core trimtab_protocol"),
 ];
 
 /// The core's plain data and helpers, which all of it may import; each also what stands above it here.
-const CORE_LEAVES: &[&str] = &["moment", "number", "expression", "profile"];
+const CORE_LEAVES: &[&str] = &["moment", "number", "expression", "profile", "trigger"];
 
 /// The core's stages: each may import what stands above it, and every leaf.
 const CORE_STAGES: &[&str] = &[
     "observation",
     "window",
     "signal",
+    "model",
     "regime",
     "policy",
     "guard",

@@ -16,6 +16,10 @@ const EDGES: &[(&str, &[&str])] = &[
         ],
     ),
     ("trimtab-adapt", &["trimtab-host", "trimtab-protocol"]),
+    (
+        "trimtab-checks",
+        &["trimtab-host", "trimtab-protocol", "trimtab-sys"],
+    ),
     ("trimtab-core", &["trimtab-protocol"]),
     ("trimtab-flame", &["trimtab-protocol", "trimtab-sys"]),
     ("trimtab-host", &["trimtab-protocol", "trimtab-sys"]),

@@ -5,7 +5,7 @@ use super::tuner::{Choice, PoolTick, Tuner};
 use crate::decision::{Step, TrialId};
 use crate::moment::{Moment, Span};
 use trimtab_protocol::change::ChangeStatus;
-use trimtab_protocol::decision::{Absence, Action, Direction, Reason, Verdict};
+use trimtab_protocol::decision::{Absence, Action, Direction, Reason};
 
 /// How long the values of someone else are left alone.
 const YIELD: Span = Span::from_secs(60);
@@ -18,6 +18,7 @@ const PAUSE: Span = Span::from_secs(5);
 impl Tuner {
     /// Takes in what the tick tells of an open trial, or of changes that are not ours.
     pub(super) fn reconcile(&mut self, tick: &PoolTick<'_>) {
+        self.reconcile_closing(tick);
         let fate = match &mut self.trial {
             Some(trial) => trial.reconcile(tick.now, tick.name, tick.pool, tick.receipts),
             None => return self.notice_foreign_change(tick),
@@ -40,6 +41,19 @@ impl Tuner {
         }
     }
 
+    /// A trial that was confirmed in the tick in which the next one was begun. If the state still shows it, the host did not
+    /// hear the confirmation, and so refused the next one as well: then it is what is open.
+    fn reconcile_closing(&mut self, tick: &PoolTick<'_>) {
+        let Some(closing) = self.closing.take() else {
+            return;
+        };
+        let shown = tick.pool.trial.as_ref().map(|trial| trial.generation);
+        if shown == Some(closing.generation) {
+            self.trial = Some(closing);
+            self.counts.kept = self.counts.kept.saturating_sub(1);
+        }
+    }
+
     /// Someone else changed the pool: their values are taken as they are and left alone for a while.
     fn notice_foreign_change(&mut self, tick: &PoolTick<'_>) {
         let revision = tick.pool.revision;
@@ -51,6 +65,8 @@ impl Tuner {
         } else if known.is_some_and(|known| revision > known) {
             self.window.clear();
             if !std::mem::take(&mut self.reclaiming) && tick.warm {
+                // What someone chose by hand is from now on the size that people chose.
+                self.chosen = workers(tick.pool);
                 self.give_way(tick.now);
             }
         }
@@ -58,7 +74,8 @@ impl Tuner {
 
     fn give_way(&mut self, now: Moment) {
         self.window.clear();
-        self.memory.clear();
+        self.policy
+            .forget_window(now.since(Moment::default()).as_secs_f64());
         self.yield_until = now.after(YIELD);
     }
 
@@ -110,7 +127,6 @@ impl Tuner {
         match status {
             ChangeStatus::Confirmed => {
                 self.counts.kept += 1;
-                self.memory.paid(trial.direction, now);
                 // The trial's own window is at the size now in force, so the next comparison may begin with it.
                 self.window = trial.window;
                 return;
@@ -118,7 +134,8 @@ impl Tuner {
             ChangeStatus::RolledBack | ChangeStatus::Expired | ChangeStatus::Trial => {
                 self.counts.rolled_back += 1;
                 self.changes.note(now);
-                self.leftover = trial.from.max(trial.to);
+                self.policy
+                    .undone(now.since(Moment::default()).as_secs_f64());
                 self.learn(&trial, now);
             }
             ChangeStatus::Superseded => {
@@ -133,35 +150,20 @@ impl Tuner {
         }
     }
 
-    /// Only a verdict about the size makes its direction rest. A trial that proved nothing, because the load moved, the
-    /// figures went away or an operator froze the host, says nothing about where to go next.
+    /// Only a verdict about the size makes its direction rest, and the policy has seen to that. A trial that proved nothing,
+    /// because the figures went away or an operator froze the host, says nothing about where to go next.
     fn learn(&mut self, trial: &Trial, now: Moment) {
-        let about_size = match &trial.stage {
-            Stage::Ending { reason, .. } => is_about_size(reason, trial.direction),
-            Stage::Sent { .. } | Stage::Settling { .. } | Stage::Measuring => false,
-        };
-        if about_size {
-            self.memory.did_not_pay(trial.direction, now);
-        } else {
+        let judged = matches!(
+            &trial.stage,
+            Stage::Ending {
+                reason: Reason::DidNotPay { .. }
+                    | Reason::Stuck { .. }
+                    | Reason::MemoryForbids { .. },
+                ..
+            }
+        );
+        if !judged {
             self.pause = Some((trial.direction, now.after(PAUSE)));
         }
-    }
-}
-
-fn is_about_size(reason: &Reason, direction: Direction) -> bool {
-    match reason {
-        Reason::DidNotPay { verdict } => match verdict {
-            Verdict::GoodputFell { .. }
-            | Verdict::TailRose { .. }
-            | Verdict::NoDifference { .. }
-            | Verdict::ErrorsRose { .. } => true,
-            Verdict::LoadMoved { .. }
-            | Verdict::TooFew { .. }
-            | Verdict::GoodputRose { .. }
-            | Verdict::TailFell { .. }
-            | Verdict::SameForLess { .. } => false,
-        },
-        Reason::Stuck { .. } | Reason::MemoryForbids { .. } => direction == Direction::Up,
-        _ => false,
     }
 }

@@ -1,7 +1,8 @@
 //! The host as the controller sees it, for people: its status and the sample of the tick.
 
+use super::others::untunable;
 use super::{Controller, Tuner, tunable};
-use crate::guard::Bounds;
+use crate::guard::{Bounds, takes};
 use crate::moment::Moment;
 use crate::number::fraction;
 use crate::observation::Observation;
@@ -146,12 +147,20 @@ fn pools(
     state: &HostState,
     records: &[(Option<PoolName>, DecisionRecord)],
 ) -> BTreeMap<PoolName, PoolStatus> {
-    let described = tunable(state).filter_map(|(name, pool)| {
-        let profile = controller.profile_of(name, pool)?;
+    let all = tunable(state).chain(untunable(state));
+    let described = all.filter_map(|(name, pool)| {
+        let has_workers = pool.knobs.contains_key(KnobName::WORKERS);
+        let profile = if has_workers {
+            controller.profile_of(name, pool)?
+        } else {
+            controller.profile_of_other(name, state)?
+        };
         let decision = records
             .iter()
+            .rev()
             .find(|(of, _)| of.as_ref() == Some(name))
             .map(|(_, record)| record.clone());
+        let tuner = controller.tuners.get(name);
         let status = PoolStatus {
             profile: profile.name.clone(),
             phase: pool.phase,
@@ -161,14 +170,14 @@ fn pools(
                 .iter()
                 .map(|(name, knob)| (name.clone(), knob_status(name, knob, profile)))
                 .collect(),
-            inert: inert(pool, state, profile),
+            inert: if has_workers {
+                inert(controller, pool, state, profile)
+            } else {
+                Vec::new()
+            },
             decision,
             text: String::new(),
-            changes: controller
-                .tuners
-                .get(name)
-                .map(|tuner| tuner.counts)
-                .unwrap_or_default(),
+            changes: tuner.map_or_else(|| controller.others.counts(name), |tuner| tuner.counts),
         };
         Some((name.clone(), status))
     });
@@ -192,23 +201,37 @@ fn knob_status(name: &KnobName, knob: &KnobState, profile: &Profile) -> KnobStat
     }
 }
 
-/// Keys of the profile whose knob neither the pool nor the process offers.
-fn inert(pool: &PoolState, state: &HostState, profile: &Profile) -> Vec<String> {
-    let process = state.pools.get(PoolName::PROCESS);
-    let offered = |knob: &str| {
-        pool.knobs.contains_key(knob)
-            || process.is_some_and(|process| process.knobs.contains_key(knob))
-    };
+/// Keys of the profile that nothing in the host follows: its knob is missing, or takes no such value. The knobs beyond the three
+/// of a pool may be the pool's own or those of any part that follows the same profile.
+fn inert(
+    controller: &Controller,
+    pool: &PoolState,
+    state: &HostState,
+    profile: &Profile,
+) -> Vec<String> {
     let tuned = [
         KnobName::WORKERS,
         KnobName::QUEUE_LIMIT,
         KnobName::TIMEOUT_MS,
     ];
-    let named = tuned
+    let lacking = tuned
         .into_iter()
-        .chain(profile.others.keys().map(KnobName::as_str));
-    named
-        .filter(|knob| !offered(knob))
-        .map(ToOwned::to_owned)
-        .collect()
+        .filter(|knob| !pool.knobs.contains_key(*knob))
+        .map(ToOwned::to_owned);
+    let followed = |knob: &KnobName, value| {
+        untunable(state)
+            .filter(|(name, _)| {
+                let follows = controller.profile_of_other(name, state);
+                follows.is_some_and(|follows| follows.name == profile.name)
+                    || name.as_str() == PoolName::PROCESS
+            })
+            .filter_map(|(_, other)| other.knobs.get(knob))
+            .any(|knob| takes(knob, value))
+    };
+    let unfollowed = profile
+        .others
+        .iter()
+        .filter(|(knob, value)| !followed(knob, &value.value))
+        .map(|(knob, _)| knob.to_string());
+    lacking.chain(unfollowed).collect()
 }

@@ -1,15 +1,17 @@
-//! One pool over time: its windows, its memory of past trials, and the trial that may be open.
+//! One pool over time: its window, what its policy has learnt, and the trial that may be open.
 
-use super::trial::{Sight, Stage, Trial, workers};
-use crate::decision::{Step, TrialId};
-use crate::guard::{self, Context, Permitted};
+use super::trial::{Stage, Trial, workers};
+use crate::decision::Step;
+use crate::guard::{self, Bounds, Context, Permitted};
 use crate::moment::{Moment, Span};
+use crate::number::fraction;
 use crate::observation::Receipt;
-use crate::policy::{Memory, Proposal, Situation, propose};
+use crate::policy::{Claim, Policy, Proposal, Purpose, Sight};
 use crate::profile::Profile;
 use crate::regime::{RegimeWatch, Seen, is_starved};
-use crate::signal::{HostSignals, Load, Recent, level_ratio_bp};
+use crate::signal::{HostSignals, Load, Recent};
 use crate::window::{Keep, PoolDelta, Window};
+use std::collections::VecDeque;
 use trimtab_protocol::decision::{
     Absence, Action, ChangeSummary, Citation, Direction, Evidence, Expectation, Level, Reason,
     Regime,
@@ -18,16 +20,18 @@ use trimtab_protocol::name::{Epoch, Generation, KnobName, PoolName, Revision};
 use trimtab_protocol::state::PoolState;
 use trimtab_protocol::view::{ChangeCounts, DecisionRecord};
 
-/// How much of the past at one size is kept to compare with: enough completions for a standard error of a few percent, but
-/// not so much of the past that it is about another load.
+/// How much of the past at one size is shown as evidence: enough completions for a standard error of a few percent, but not
+/// so much of the past that it is about another load.
 const WINDOW: Keep = Keep {
     span: Span::from_secs(10),
     completed: 800,
     span_max: Span::from_secs(60),
 };
-/// Work must have been waiting for this long before something is tried: a trial takes seconds and is the only one that the
-/// host has at a time, which is too much for a burst.
-const STARVED_MIN: Span = Span::from_ms(1_000);
+/// Work has been waiting for so long that another pool's trial should make room.
+const WAITING_MIN: Span = Span::from_ms(1_000);
+/// Costs are counted within a minute.
+const MINUTE: Span = Span::from_secs(60);
+
 /// What is decided about a pool in one tick.
 #[derive(Clone, Debug)]
 pub(super) struct Choice {
@@ -68,18 +72,29 @@ pub(super) struct PoolTick<'a> {
     pub(super) warm: bool,
 }
 
+impl PoolTick<'_> {
+    /// Now, in seconds.
+    pub(super) fn seconds(&self) -> f64 {
+        self.now.since(Moment::default()).as_secs_f64()
+    }
+}
+
 /// One pool over time.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Tuner {
     pub(super) window: Window,
     pub(super) load: Load,
-    pub(super) regime: Regime,
+    pub(super) regime: Option<Regime>,
     pub(super) counts: ChangeCounts,
     pub(super) last_probe: Moment,
-    pub(super) memory: Memory,
+    pub(super) policy: Policy,
     pub(super) trial: Option<Trial>,
+    /// A trial that was confirmed in the same tick in which the next was begun.
+    pub(super) closing: Option<Trial>,
     pub(super) changes: Recent,
     pub(super) revision: Option<Revision>,
+    /// The size that someone chose by hand since the start.
+    pub(super) chosen: Option<u64>,
     /// The values of someone else are left alone until then.
     pub(super) yield_until: Moment,
     /// Nothing is tried until then, because the last trial was refused or proved nothing.
@@ -87,41 +102,15 @@ pub(super) struct Tuner {
     pub(super) refusals: u32,
     /// What happened to the last trial without our doing; told once.
     pub(super) news: Option<Reason>,
-    /// Completions that must still pass before the pool shows its values again and not those of a trial that was undone.
-    pub(super) leftover: u64,
     /// The last trial that was begun, by which one that the host applied late is known.
     pub(super) issued: Option<(Epoch, Generation)>,
     /// Whether such a trial is being undone.
     pub(super) reclaiming: bool,
-    watch: RegimeWatch,
+    pub(super) watch: RegimeWatch,
     trials: Recent,
+    /// What trials were predicted to cost, and when.
+    costs: VecDeque<(Moment, f64)>,
     was_starved: bool,
-}
-
-impl Default for Tuner {
-    fn default() -> Self {
-        Self {
-            window: Window::default(),
-            load: Load::default(),
-            regime: Regime::Blind,
-            counts: ChangeCounts::default(),
-            last_probe: Moment::default(),
-            watch: RegimeWatch::default(),
-            memory: Memory::default(),
-            trial: None,
-            trials: Recent::default(),
-            changes: Recent::default(),
-            revision: None,
-            yield_until: Moment::default(),
-            pause: None,
-            refusals: 0,
-            news: None,
-            leftover: 0,
-            issued: None,
-            reclaiming: false,
-            was_starved: false,
-        }
-    }
 }
 
 impl Tuner {
@@ -135,7 +124,7 @@ impl Tuner {
 
     /// Whether work has been waiting for workers for long enough to do something about it.
     pub(super) fn is_waiting(&self) -> bool {
-        self.watch.starved_for() >= STARVED_MIN
+        self.watch.starved_for() >= WAITING_MIN
     }
 
     /// Whether a trial is open, as far as is known.
@@ -151,110 +140,80 @@ impl Tuner {
     }
 
     /// Forgets measurements after a gap; an open trial stays, for the host still has it.
-    pub(super) fn forget_window(&mut self) {
+    pub(super) fn forget_window(&mut self, now: Moment) {
         self.window.clear();
         self.watch.clear();
+        self.policy
+            .forget_window(now.since(Moment::default()).as_secs_f64());
     }
 
     /// Takes in a tick: how an open trial fares, who changed what, and what limits the pool.
     pub(super) fn observe(&mut self, tick: &PoolTick<'_>) {
         self.reconcile(tick);
-        let Some(workers) = workers(tick.pool) else {
-            self.regime = Regime::Blind;
-            return;
-        };
-        let Ok(delta) = tick.delta else {
-            self.regime = Regime::Blind;
+        let (Some(workers), Ok(delta)) = (workers(tick.pool), tick.delta) else {
+            self.regime = Some(Regime::Blind);
             self.window.clear();
+            self.policy.forget_window(tick.seconds());
             return;
         };
+        let starved = is_starved(delta, workers);
+        let cpu_share = tick.signals.cpu_share();
         self.load
-            .add(delta.busy(), workers, tick.signals.cpu_share(), delta.span);
+            .add(delta.busy(), workers, cpu_share, delta.span, starved);
         let seen = Seen {
             delta,
             workers,
             signals: tick.signals,
             load: self.load.mean(),
-            growth_rests: self.memory.resting(Direction::Up, tick.now).is_some(),
+            dispersion: self.policy.dispersion(),
+            growth_rests: self.policy.growth_rests(tick.seconds()),
         };
-        self.regime = self.watch.classify(tick.now, &seen);
-        self.memory.notice(delta, workers, tick.now);
-        self.keep(tick, delta, workers);
-    }
-
-    /// Adds the tick to the window, unless it shows something else than the pool at its present size under its present need.
-    fn keep(&mut self, tick: &PoolTick<'_>, delta: &PoolDelta, workers: u64) {
-        let starved = is_starved(delta, workers);
+        self.regime = Some(self.watch.classify(tick.now, &seen));
+        let claim = self.trial.as_ref().map(|trial| trial.claim);
+        if let Some(sight) = self.sight(tick, claim.as_ref()) {
+            self.policy.notice(&sight);
+        }
         if std::mem::replace(&mut self.was_starved, starved) != starved {
             // What a pool does while work waits is its capacity; what it does otherwise is the load. They do not mix.
             self.window.clear();
         }
-        if self.leftover > 0 || tick.pool.settling {
-            self.leftover = self.leftover.saturating_sub(delta.completed);
-            return;
-        }
-        if self.regime != Regime::Stuck && self.trial.is_none() {
+        if self.policy.is_clean() && self.trial.is_none() {
             self.window.add(delta.clone(), WINDOW);
         }
     }
 
-    /// Decides about an open trial, which comes before anything else; nothing when none is open.
-    /// `contended` says that another pool waits for workers meanwhile.
-    pub(super) fn decide_trial(&mut self, tick: &PoolTick<'_>, contended: bool) -> Option<Choice> {
-        let regime = self.regime;
-        let stuck_for = self.watch.stuck_for(tick.now);
-        let slo_ms = Self::slo_ms(tick.pool, tick.profile);
-        if self.trial.is_none() {
-            return self.reclaim(tick);
-        }
-        let trial = self.trial.as_mut()?;
-        let starved = tick.delta.is_ok_and(|delta| is_starved(delta, trial.to));
-        let measuring = matches!(trial.stage, Stage::Measuring | Stage::Settling { .. });
-        let (action, reason) = match (regime, stuck_for) {
-            (Regime::Stuck, Some(dry)) if measuring => trial.end(
-                Action::RollBack,
-                Reason::Stuck {
-                    seconds: dry.as_secs_f64(),
-                },
-            ),
-            (Regime::MemoryRisk, _) if measuring && trial.direction == Direction::Up => {
-                let predicted_share = tick.signals.memory_share.unwrap_or(1.0);
-                let allowed_share = guard::MEMORY_SHARE_MAX;
-                trial.end(
-                    Action::RollBack,
-                    Reason::MemoryForbids {
-                        predicted_share,
-                        allowed_share,
-                    },
-                )
-            }
-            _ => trial.advance(
-                tick.now,
-                tick.pool,
-                tick.delta.map_err(|(_, absence)| absence),
-                Sight {
-                    starved,
-                    contended,
-                    slo_ms,
-                },
-            ),
-        };
-        Some(trial_choice(tick.name, trial, action, reason))
-    }
-
-    /// The host cannot be read: an open trial is undone once that has lasted.
-    pub(super) fn decide_blind(&mut self, name: &PoolName, absence: Absence) -> Option<Choice> {
-        self.regime = Regime::Blind;
-        let trial = self.trial.as_mut()?;
-        let (action, reason) = trial.blind(absence);
-        Some(trial_choice(name, trial, action, reason))
-    }
-
-    /// The sidecar ends: an open trial is not left behind.
-    pub(super) fn decide_shutdown(&mut self, name: &PoolName) -> Option<Choice> {
-        let trial = self.trial.as_mut()?;
-        let (action, reason) = trial.end(Action::RollBack, Reason::ShuttingDown);
-        Some(trial_choice(name, trial, action, reason))
+    /// What the policy looks at.
+    pub(super) fn sight<'a>(
+        &self,
+        tick: &PoolTick<'a>,
+        trial: Option<&'a Claim>,
+    ) -> Option<Sight<'a>> {
+        let knob = tick.pool.knobs.get(KnobName::WORKERS)?;
+        let bounds = Bounds::of(knob, tick.profile);
+        let baseline = knob.baseline.as_integer();
+        let workers = knob.value.as_integer()?;
+        Some(Sight {
+            now_s: tick.seconds(),
+            workers,
+            delta: tick.delta.ok()?,
+            cores: tick.signals.quota_cores,
+            cpu_share: tick.signals.cpu_share(),
+            memory_share: tick.signals.memory_share,
+            slo_s: Self::slo_ms(tick.pool, tick.profile).map(|slo| fraction(slo) / 1e3),
+            bounds: (bounds.min, bounds.max),
+            home: self
+                .chosen
+                .or(baseline)
+                .unwrap_or(workers)
+                .clamp(bounds.min, bounds.max),
+            changes: self.changes.within(tick.now, MINUTE),
+            trial,
+            pending: self
+                .trial
+                .as_ref()
+                .is_some_and(|trial| matches!(trial.stage, Stage::Sent { .. })),
+            free: self.yield_until <= tick.now && tick.warm,
+        })
     }
 
     /// Why nothing new may be begun in this pool now, before any policy is asked.
@@ -287,33 +246,28 @@ impl Tuner {
 
     /// Asks the policy and then the guard for the next step.
     pub(super) fn look_for_step(
-        &self,
+        &mut self,
         tick: &PoolTick<'_>,
         probing: Option<&PoolName>,
     ) -> Result<(Proposal, Permitted), Box<Choice>> {
         let hold = |reason| Box::new(Choice::hold(reason));
-        let Some(workers) = workers(tick.pool) else {
+        let Some(sight) = self.sight(tick, None) else {
             return Err(hold(Reason::NotOffered));
         };
-        let slo_ms = Self::slo_ms(tick.pool, tick.profile);
-        let Some(figures) = self.window.figures(workers, slo_ms) else {
-            return Err(hold(Reason::Settling));
+        // The pool's own trial is about to end, or there is none.
+        let sight = Sight {
+            pending: false,
+            ..sight
         };
-        let situation = Situation {
-            now: tick.now,
-            regime: self.regime,
-            window: &figures,
-            workers,
-            ratio_bp: level_ratio_bp(self.load.level()),
-            cpu_share: tick.signals.cpu_share(),
-            profile: tick.profile,
-        };
-        let proposal = propose(&situation, &self.memory).map_err(hold)?;
-        let seen = self.window.span().min(self.watch.starved_for());
-        if seen < STARVED_MIN {
-            let (seconds, needed_s) = (seen.as_secs_f64(), STARVED_MIN.as_secs_f64());
-            return Err(hold(Reason::Watching { seconds, needed_s }));
-        }
+        let idle = self.regime == Some(Regime::Idle);
+        let proposal = self.policy.propose(&sight).map_err(|reason| match reason {
+            Reason::Ample if idle => hold(Reason::Idle),
+            other => hold(other),
+        })?;
+        let spent = self
+            .costs
+            .iter()
+            .filter(|(at, _)| tick.now.since(*at) < MINUTE);
         let context = Context {
             now: tick.now,
             name: tick.name,
@@ -324,7 +278,9 @@ impl Tuner {
             signals: tick.signals,
             trials: &self.trials,
             changes: &self.changes,
-            probing,
+            spent_s: spent.map(|(_, cost_s)| cost_s).sum(),
+            footprint: self.policy.footprint(),
+            probing: probing.filter(|pool| *pool != tick.name),
         };
         match guard::review(&proposal, &context) {
             Ok(permitted) => Ok((proposal, permitted)),
@@ -335,27 +291,41 @@ impl Tuner {
         }
     }
 
-    /// Begins the trial of a permitted step.
+    /// Begins the trial of a permitted step. One that is being confirmed in this very tick makes room for it.
     pub(super) fn begin(
         &mut self,
         tick: &PoolTick<'_>,
         (proposal, permitted): (Proposal, &Permitted),
         (epoch, generation): (Epoch, Generation),
     ) -> Choice {
+        self.close();
         let from = workers(tick.pool).unwrap_or_default();
-        let figures = self
-            .window
-            .figures(from, Self::slo_ms(tick.pool, tick.profile))
-            .unwrap_or_default();
-        let before = (from, std::mem::take(&mut self.window), figures);
+        let slo_ms = Self::slo_ms(tick.pool, tick.profile);
+        let figures = self.window.figures(from, slo_ms).unwrap_or_default();
+        self.window.clear();
+        let claim = self.sight(tick, None).map(|sight| {
+            self.policy
+                .begin(&sight, permitted.workers(), proposal.purpose)
+        });
+        let Some(claim) = claim else {
+            return Choice::hold(Reason::NotOffered);
+        };
         let expected = (proposal.direction, proposal.expectation.clone());
-        let trial = Trial::new(permitted, (epoch, generation), expected, before);
+        let trial = Trial::new(
+            permitted,
+            (epoch, generation),
+            expected,
+            (from, claim, figures),
+        );
         let sentence = format!("try {} workers instead of {from}", permitted.workers());
         let trial_ms = super::trial::trial_ms(tick.interval);
         let plan = permitted.plan(epoch, generation, trial_ms, sentence);
         self.issued = Some((epoch, generation));
-        self.trials.note(tick.now);
+        if proposal.purpose != Purpose::Return {
+            self.trials.note(tick.now);
+        }
         self.changes.note(tick.now);
+        self.note_cost(tick.now, proposal.cost_s);
         self.counts.made += 1;
         self.last_probe = tick.now;
         let choice = Choice {
@@ -368,6 +338,23 @@ impl Tuner {
         };
         self.trial = Some(trial);
         choice
+    }
+
+    /// The open trial is being confirmed and the next one begins in the same tick.
+    fn close(&mut self) {
+        self.closing = self.trial.take();
+        if let Some(closing) = &mut self.closing {
+            self.counts.kept += 1;
+            self.refusals = 0;
+            self.window = std::mem::take(&mut closing.window);
+        }
+    }
+
+    fn note_cost(&mut self, now: Moment, cost_s: f64) {
+        self.costs.retain(|(at, _)| now.since(*at) < MINUTE);
+        if cost_s > 0.0 {
+            self.costs.push_back((now, cost_s));
+        }
     }
 
     /// What a decision stands on: the window now, the one before an open trial, CPU and memory.
@@ -404,7 +391,7 @@ impl Tuner {
         DecisionRecord {
             action: choice.action,
             reason: choice.reason.clone(),
-            regime: self.regime,
+            regime: self.regime.unwrap_or(Regime::Blind),
             level: self.level(),
             load: self.load.mean(),
             profile: tick.profile.name.clone(),
@@ -417,26 +404,5 @@ impl Tuner {
 
     fn level(&self) -> Level {
         self.load.level()
-    }
-}
-
-fn trial_choice(name: &PoolName, trial: &Trial, action: Action, reason: Reason) -> Choice {
-    let id = TrialId {
-        pool: name.clone(),
-        epoch: trial.epoch,
-        generation: trial.generation,
-    };
-    let step = match action {
-        Action::Confirm => Some(Step::Confirm(id)),
-        Action::RollBack => Some(Step::RollBack(id)),
-        Action::Hold | Action::Try | Action::Advise => None,
-    };
-    Choice {
-        action,
-        reason,
-        expectation: Some(trial.expectation.clone()),
-        change: Some(trial.change.clone()),
-        bound_by: trial.bound_by.clone(),
-        step,
     }
 }

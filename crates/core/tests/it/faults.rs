@@ -46,7 +46,7 @@ fn until_trial(model: &mut Model) {
 #[test]
 fn nothing_is_done_before_the_warm_up_is_over() {
     let mut model = Model::new(Mode::Act, &[("web", ROOMY, 4)]);
-    model.run(5);
+    model.run(2);
     assert!(matches!(last_reason(&model), Reason::WarmingUp { .. }));
     assert!(
         model
@@ -109,7 +109,7 @@ fn a_restarted_host_gets_no_old_plan() {
     let mut model = Model::new(Mode::Act, &[("web", ROOMY, 4)]);
     until_trial(&mut model);
     model.restart("second");
-    model.run(4);
+    model.run(2);
     assert_eq!(model.workers("web"), 4);
     assert!(matches!(last_reason(&model), Reason::WarmingUp { .. }));
     assert!(
@@ -117,7 +117,7 @@ fn a_restarted_host_gets_no_old_plan() {
             .decisions
             .iter()
             .rev()
-            .take(4)
+            .take(2)
             .all(|decision| decision.orders.steps.is_empty())
     );
 }

@@ -13,4 +13,5 @@
 mod closed_loop;
 mod faults;
 mod model;
+mod others;
 mod properties;

@@ -7,7 +7,7 @@ use trimtab_core::moment::{Moment, Span};
 use trimtab_core::observation::{
     Answer, CgroupSample, MachineSample, Observation, ProcessSample, Reading, Receipt,
 };
-use trimtab_core::profile::{Cited, KnobRange, Profile, Settings};
+use trimtab_core::profile::{Cited, KnobRange, Levels, MemoryLadder, Profile, Settings};
 use trimtab_protocol::change::{
     ChangeReceipt, ChangeStatus, MAX_RATIO_BP_DEFAULT, Phase, TrialState,
 };
@@ -100,6 +100,10 @@ pub(crate) fn profile(min: u64, start: u64, max: u64) -> Profile {
         changes_per_window: cited(10),
         change_window: cited(Span::from_secs(60)),
         others: BTreeMap::new(),
+        decide_every: None,
+        levels: Levels::default(),
+        ladder: MemoryLadder::default(),
+        triggers: Vec::new(),
     }
 }
 
@@ -161,6 +165,7 @@ fn pool(plant: Plant, workers: u64) -> ModelPool {
             queued: zero,
             oldest_wait_ms: zero,
             tasks: zero,
+            ..Gauges::default()
         },
         histograms: Histograms {
             total_us: empty(),

@@ -46,6 +46,7 @@ impl Reader {
                 queued: Some(line.queued),
                 oldest_wait_ms: Some(line.oldest_wait_ns(now_ns) / 1_000_000),
                 tasks: Some(busy + line.queued + exempt_live),
+                ..Gauges::default()
             },
             histograms,
         }

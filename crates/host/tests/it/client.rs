@@ -127,12 +127,6 @@ pub(crate) trait Calls {
     }
 }
 
-impl Calls for crate::Bench {
-    fn handle(&self) -> &HostHandle {
-        &self.host
-    }
-}
-
 impl Calls for HostHandle {
     fn handle(&self) -> &HostHandle {
         self

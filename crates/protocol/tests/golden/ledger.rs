@@ -167,6 +167,8 @@ pub(super) fn verdicts() -> Vec<Verdict> {
             gain_per_s: -0.5,
             error_per_s: 2.5,
         },
+        Verdict::Pooled { ratio: 1.0625 },
+        Verdict::NothingWaits,
         Verdict::LoadMoved {
             before_per_s: 90.5,
             now_per_s: 30.5,
@@ -181,7 +183,47 @@ pub(super) fn verdicts() -> Vec<Verdict> {
 pub(super) fn reasons() -> Vec<Reason> {
     let mut reasons = reasons_to_hold();
     reasons.extend(reasons_to_act());
+    reasons.extend(reasons_of_the_policy());
     reasons
+}
+
+fn reasons_of_the_policy() -> Vec<Reason> {
+    vec![
+        Reason::Climbing {
+            service_us: 50_000,
+            arrivals_per_s: 605.5,
+        },
+        Reason::Predicted {
+            sizes: 4,
+            gain_share: 0.125,
+        },
+        Reason::Surge {
+            before_per_s: 10.5,
+            now_per_s: 400.5,
+        },
+        Reason::Suspicious { slower: true },
+        Reason::ServiceChanged {
+            slower: false,
+            expected_us: 90_000,
+            seen_us: 40_000,
+        },
+        Reason::KnownAgain { workers: 24 },
+        Reason::Collapsed {
+            workers: 8,
+            before_per_s: 400.5,
+            now_per_s: 120.5,
+        },
+        Reason::QueueFollows {
+            done_per_s: 480.5,
+            p99_us: 90_000,
+        },
+        Reason::TimeoutFollows {
+            p999_us: 700_000,
+            successes: 1_800,
+        },
+        Reason::Relaxed { needed: 20 },
+        Reason::NeedsNoProof,
+    ]
 }
 
 fn reasons_to_hold() -> Vec<Reason> {
@@ -198,10 +240,6 @@ fn reasons_to_hold() -> Vec<Reason> {
             holder: "trimtab@node-8".to_owned(),
             expires_in_ms: 4_000,
         },
-        Reason::Crowded {
-            service_us: 812_000,
-            lean_us: 61_000,
-        },
         Reason::LeasePending,
         Reason::Watching {
             seconds: 0.25,
@@ -216,6 +254,7 @@ fn reasons_to_hold() -> Vec<Reason> {
         Reason::Idle,
         Reason::Ample,
         Reason::NothingToGain,
+        Reason::InPlace,
         Reason::TooFew {
             completed: 12,
             needed: 100,
@@ -225,6 +264,8 @@ fn reasons_to_hold() -> Vec<Reason> {
             seconds: 8.5,
             verdict,
         },
+        Reason::QuietAwaited,
+        Reason::Pausing { seconds: 12.5 },
         Reason::OtherTrial {
             pool: "api".to_owned(),
         },
@@ -249,6 +290,11 @@ fn reasons_to_hold() -> Vec<Reason> {
             predicted_share: 0.875,
             allowed_share: 0.75,
         },
+        Reason::HarmBudget {
+            predicted_share: 0.0125,
+            spent_share: 0.0078125,
+            allowed_share: 0.015,
+        },
     ]
 }
 
@@ -264,6 +310,17 @@ fn reasons_to_act() -> Vec<Reason> {
             lost_per_s: 1.5,
         },
         Reason::CpuFull { cpu_share: 0.9375 },
+        Reason::ProfileSets,
+        Reason::MemoryHigh {
+            share: 0.75,
+            at_share: 0.5,
+        },
+        Reason::MemoryEased {
+            share: 0.25,
+            at_share: 0.5,
+        },
+        Reason::TookEffect,
+        Reason::NoEffect { seconds: 30.0 },
         Reason::Paid { verdict },
         Reason::DidNotPay { verdict },
         Reason::EvidenceLost {

@@ -116,6 +116,7 @@ fn web_pool() -> PoolState {
             queued: Some(33),
             oldest_wait_ms: Some(180),
             tasks: Some(47),
+            named: BTreeMap::from([("object_pool_kept".to_owned(), 12)]),
         },
         histograms: Histograms {
             total_us: histogram(&[900, 1_100, 40_000]),

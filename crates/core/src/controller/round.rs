@@ -1,0 +1,163 @@
+//! One tick of all pools: trials first, then at most one pool begins a new one.
+
+use super::others::OthersTick;
+use super::tuner::{Choice, PoolTick, Tuner};
+use super::{Controller, WARM_UP_TICKS, tunable};
+use crate::decision::Step;
+use crate::observation::Observation;
+use crate::signal::HostSignals;
+use crate::window::PoolDelta;
+use std::collections::BTreeMap;
+use trimtab_protocol::decision::{Absence, Action};
+use trimtab_protocol::name::PoolName;
+use trimtab_protocol::state::HostState;
+use trimtab_protocol::view::DecisionRecord;
+
+/// What a pool did since the last observation, or which figure is missing for that, and why.
+pub(super) type PoolReading = Result<PoolDelta, (&'static str, Absence)>;
+
+/// What is decided about all pools, before it becomes a [`Decision`].
+#[derive(Debug, Default)]
+pub(super) struct Round {
+    pub(super) records: Vec<(Option<PoolName>, DecisionRecord)>,
+    pub(super) steps: Vec<Step>,
+}
+
+impl Controller {
+    /// One record a pool; two where a trial ends and the next one begins. Trials come first, for protection never waits; then at most one pool begins a new one.
+    pub(super) fn decide_pools(
+        &mut self,
+        observation: &Observation,
+        state: &HostState,
+        signals: &HostSignals,
+        deltas: &BTreeMap<PoolName, PoolReading>,
+    ) -> Round {
+        let mut tuners = std::mem::take(&mut self.tuners);
+        tuners.retain(|name, _| state.pools.contains_key(name));
+        let ticks = self.ticks(observation, state, signals, deltas);
+        observe_pools(&mut tuners, &ticks);
+        let mut round = Round::default();
+        let (mut waiting, mut following) = (Vec::new(), Vec::new());
+        for tick in &ticks {
+            let contended = tuners
+                .iter()
+                .any(|(name, tuner)| name != tick.name && tuner.is_waiting());
+            let Some(tuner) = tuners.get_mut(tick.name) else {
+                continue;
+            };
+            match tuner.decide_trial(tick, contended) {
+                Some(choice) => {
+                    round.add(tuner, &choice, tick);
+                    if choice.action == Action::Confirm && tick.delta.is_ok() {
+                        following.push(tick);
+                    }
+                }
+                None => waiting.push(tick),
+            }
+        }
+        let mut probing = probing(&tuners);
+        let mut generation = self.generation.max(state.generation).next();
+        let mut issued = None;
+        // A pool whose trial has just paid may go on in the same tick: the host takes a confirmation and the next change.
+        for tick in following {
+            let Some(tuner) = tuners.get_mut(tick.name) else {
+                continue;
+            };
+            let choice = self.decide_new(state, tuner, tick, probing.as_ref(), generation);
+            if choice.action == Action::Try {
+                issued = Some(generation);
+                generation = generation.next();
+                round.add(tuner, &choice, tick);
+            }
+        }
+        waiting.sort_by_key(|tick| tuners.get(tick.name).map(|tuner| tuner.last_probe));
+        for tick in waiting {
+            let Some(tuner) = tuners.get_mut(tick.name) else {
+                continue;
+            };
+            let choice = self.decide_new(state, tuner, tick, probing.as_ref(), generation);
+            if choice.action == Action::Try {
+                issued = Some(generation);
+                generation = generation.next();
+                probing = Some(tick.name.clone());
+            }
+            round.add(tuner, &choice, tick);
+        }
+        let quiet = probing.is_none() && !tuners.values().any(Tuner::is_waiting);
+        self.tuners = tuners;
+        let mut others = std::mem::take(&mut self.others);
+        let tick = OthersTick {
+            observation,
+            state,
+            signals,
+            deltas,
+            generation: issued.is_none().then_some(generation),
+            quiet,
+        };
+        if others.decide(self, &tick, &mut round) {
+            issued = Some(generation);
+        }
+        self.others = others;
+        self.generation = issued.unwrap_or(self.generation);
+        // Rollbacks and confirmations before trials, and pools in the order of their names.
+        round.steps.sort_by_key(|step| matches!(step, Step::Try(_)));
+        round.records.sort_by(|left, right| left.0.cmp(&right.0));
+        round
+    }
+
+    fn ticks<'a>(
+        &'a self,
+        observation: &'a Observation,
+        state: &'a HostState,
+        signals: &'a HostSignals,
+        deltas: &'a BTreeMap<PoolName, PoolReading>,
+    ) -> Vec<PoolTick<'a>> {
+        let tick = |(name, pool)| {
+            let delta = match deltas.get(name) {
+                Some(Ok(delta)) => Ok(delta),
+                Some(Err(absence)) => Err(*absence),
+                None => Err(("at_ns", Absence::NotYet)),
+            };
+            Some(PoolTick {
+                now: observation.at,
+                name,
+                pool,
+                delta,
+                profile: self.profile_of(name, pool)?,
+                signals,
+                receipts: &observation.receipts,
+                interval: self.settings.interval,
+                warm: self.warm_ticks >= WARM_UP_TICKS,
+            })
+        };
+        tunable(state).filter_map(tick).collect()
+    }
+}
+
+impl Round {
+    fn add(&mut self, tuner: &Tuner, choice: &Choice, tick: &PoolTick<'_>) {
+        self.records
+            .push((Some(tick.name.clone()), tuner.record(choice, tick)));
+        self.steps.extend(choice.step.clone());
+    }
+}
+
+/// Lets every pool take in its tick. When a trial has ended, what the other pools did meanwhile is about both.
+fn observe_pools(tuners: &mut BTreeMap<PoolName, Tuner>, ticks: &[PoolTick<'_>]) {
+    let before = probing(tuners);
+    for tick in ticks {
+        tuners.entry(tick.name.clone()).or_default().observe(tick);
+    }
+    if before.is_some() && probing(tuners) != before {
+        let others = tuners
+            .iter_mut()
+            .filter(|(name, _)| Some(*name) != before.as_ref());
+        others.for_each(|(_, tuner)| tuner.void_window());
+    }
+}
+
+/// The pool that has the host's one trial.
+fn probing(tuners: &BTreeMap<PoolName, Tuner>) -> Option<PoolName> {
+    let open = tuners.iter().find(|(_, tuner)| tuner.is_probing());
+    open.map(|(name, _)| name.clone())
+}

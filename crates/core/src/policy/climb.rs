@@ -1,0 +1,154 @@
+//! Growth to what the work itself demands: by Little's law, as long as jobs do not crowd each other.
+//!
+//! Arrivals times residence is the number in service that the load needs. That holds only with a residence that is not
+//! inflated by the pool's own crowd: growing on an inflated one feeds on itself and runs away.
+
+use super::{Policy, Proposal, Purpose, Sight};
+use crate::number::whole;
+use trimtab_protocol::decision::Reason;
+
+/// A stride multiplies the size by at most this.
+const STRIDE: f64 = 4.0;
+/// ... and where only full ticks at one size were seen, its residence may be inflated: such a stride is shortened.
+const STRIDE_BLIND: f64 = 2.5;
+/// A rise of so many standard deviations and this share within one tick is sized for before it has arrived.
+const RISE: (f64, f64) = (5.0, 0.5);
+/// Jobs do not crowd each other while they take at most so many times what they do among fewer ...
+const LEAN: f64 = 2.0;
+/// ... which were seen at this part of the size.
+const LEAN_AT: f64 = 0.7;
+/// A climb whose last stride showed less than this elasticity may have jumped over the knee.
+const LOOK_BACK_BELOW: f64 = 0.65;
+
+impl Policy {
+    /// The load rises beyond chance within one tick: size for where it will be when the change has taken effect.
+    pub(super) fn ahead_of_a_rise(&mut self, sight: &Sight<'_>) -> Option<Proposal> {
+        let (now, size) = (sight.now_s, sight.size());
+        let rises = self.climbing && self.up.is_over(now) && self.arrivals.rose(RISE.0, RISE.1);
+        if !rises || self.is_roomy_home(sight) {
+            return None;
+        }
+        let residence = self.cells.residence_least()?;
+        let lean = self.lean.is_some_and(|(_, at)| at <= LEAN_AT * size);
+        if size > 2.0 * sight.cores() && !lean {
+            return None;
+        }
+        let coming = self.arrivals.now() + 2.0 * self.arrivals.rise();
+        let to = with_margin(coming * residence)
+            .min(2.0 * size)
+            .min(self.most(sight));
+        if to < size + step_least(size) {
+            return None;
+        }
+        self.owes_look = true;
+        let reason = self.climb_reason(residence, coming);
+        self.go(sight, to, Purpose::Climb, reason)
+    }
+
+    /// A stride up to what the load needs.
+    pub(super) fn climb(&mut self, sight: &Sight<'_>, most: f64) -> Option<Proposal> {
+        let (now, size) = (sight.now_s, sight.size());
+        self.note_leanest();
+        if !self.climbing || !self.up.is_over(now) || !self.is_lean(sight) {
+            return None;
+        }
+        let needed = self.needed_by_little(size);
+        let mut to = needed.min(STRIDE * size).min(most);
+        if self.cells.count() < 2 && to > STRIDE_BLIND * size && !self.was_calm {
+            to = (size * to).sqrt().max(2.0 * size);
+        }
+        if to < size + step_least(size) {
+            self.climbing = false;
+            return None;
+        }
+        self.owes_look = true;
+        let residence = self
+            .cells
+            .residence_least()
+            .unwrap_or_else(|| self.flow.residence_s());
+        let reason = self.climb_reason(residence, self.arrivals.now().max(self.arrivals.fast()));
+        self.go(sight, to, Purpose::Climb, reason)
+    }
+
+    /// The number in service that the load needs, with the shortest residence known and a margin for chance.
+    pub(super) fn needed_by_little(&self, size: f64) -> f64 {
+        let here = self
+            .cells
+            .near(size)
+            .map_or(f64::INFINITY, |(residence, _)| residence);
+        let residence = self
+            .cells
+            .residence_least()
+            .map_or(here, |least| least.min(here));
+        with_margin(self.arrivals.now().max(self.arrivals.fast()) * residence)
+    }
+
+    /// Keeps the shortest residence, and the smallest size that it was about seen at.
+    fn note_leanest(&mut self) {
+        let Some((residence, size)) = self.cells.leanest() else {
+            return;
+        };
+        self.lean = Some(match self.lean {
+            Some((known, at)) if residence < known => (
+                residence,
+                if residence > 0.8 * known {
+                    size.min(at)
+                } else {
+                    size
+                },
+            ),
+            Some((known, at)) if residence < 1.25 * known => (known, at.min(size)),
+            Some(lean) => lean,
+            None => (residence, size),
+        });
+    }
+
+    fn is_lean(&self, sight: &Sight<'_>) -> bool {
+        let size = sight.size();
+        if size <= 2.0 * sight.cores() {
+            return true;
+        }
+        let (Some((least, at)), Some((here, completed))) = (self.lean, self.cells.near(size))
+        else {
+            return false;
+        };
+        at <= LEAN_AT * size && here <= LEAN * least && completed >= 2.0 * size
+    }
+
+    /// The climb is over: if its last stride paid less than half of its size, the knee may lie inside it. Look once.
+    pub(super) fn look_back(&mut self, sight: &Sight<'_>) -> Option<Proposal> {
+        self.owes_look = false;
+        let size = sight.size();
+        let throughput = self.tally.throughput(self.cells.mix());
+        let below = self.cells.next_below(0.75 * size);
+        let elasticity = below.map_or(1.0, |(smaller, was)| {
+            libm::log(throughput / was) / libm::log(size / smaller)
+        });
+        if elasticity >= LOOK_BACK_BELOW || !self.down.is_over(sight.now_s) {
+            return None;
+        }
+        let (low, high) = self
+            .cells
+            .edge_below(size, throughput, super::search::EDGE_SHARE);
+        let to = (low * high).sqrt().clamp(0.5 * size, 0.8 * size);
+        let reason = self.waiting_below();
+        self.go(sight, to, Purpose::Look, reason)
+    }
+
+    fn climb_reason(&self, residence_s: f64, arrivals_per_s: f64) -> Reason {
+        Reason::Climbing {
+            service_us: whole(residence_s * 1e6),
+            arrivals_per_s,
+        }
+    }
+}
+
+/// A demand and two standard deviations of a Poisson number in service.
+fn with_margin(demand: f64) -> f64 {
+    demand + 2.0 * demand.max(0.0).sqrt()
+}
+
+/// The least change of a size that is worth making: a tenth, and at least one.
+pub(super) fn step_least(size: f64) -> f64 {
+    (0.1 * size).max(1.0)
+}

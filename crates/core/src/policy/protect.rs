@@ -1,0 +1,186 @@
+//! Protection: back to what people chose on a surge, down from a collapse or a full CPU, and never into an incident.
+
+use super::learn::CPU_FULL;
+use super::verdict::FULL_LOSS;
+use super::{Policy, Purpose, Sight, Urge};
+use crate::model::flow::Flow;
+use crate::number::whole;
+use trimtab_protocol::decision::Reason;
+
+/// After a return nothing is tried below the baseline for so long, in seconds: two windows.
+pub(super) const HOLD_S: f64 = 5.0;
+/// A rise of the load of so many standard deviations, and by this share, is a surge: three in 100,000 ticks by chance.
+const SURGE: (f64, f64) = (4.0, 0.25);
+/// A size within this part of the baseline counts as the baseline.
+const ABOUT_HOME: f64 = 1.2;
+/// A collapse: a smaller number in service is known to have done more than twice the work.
+const COLLAPSE: f64 = 2.0;
+
+impl Policy {
+    /// The load jumps beyond what the present size does, and people chose a larger one: go there at once. A surge voids what
+    /// was learnt below, unless what was learnt is that the baseline itself collapses.
+    pub(super) fn surge(&mut self, sight: &Sight<'_>, flow: &Flow) -> Option<super::Proposal> {
+        let size = sight.size();
+        if size >= sight.home() || sight.pending || !sight.free || flow.finished <= 0.0 {
+            return None;
+        }
+        let rise = self.arrivals.rise();
+        let coming = self.arrivals.now() + 2.0 * rise;
+        let needs = coming * flow.residence_s() > 0.7 * size;
+        if !self.arrivals.rose(SURGE.0, SURGE.1) || !needs {
+            return None;
+        }
+        self.hold_until_s = sight.now_s + HOLD_S;
+        let to = self.harbour(sight);
+        let reason = Reason::Surge {
+            before_per_s: self.arrivals.now() - rise,
+            now_per_s: self.arrivals.now(),
+        };
+        if to <= size {
+            return None;
+        }
+        self.owes_look = false;
+        self.go(sight, to, Purpose::Return, reason)
+    }
+
+    /// The baseline, or the knee below it where own evidence at three sizes says that the baseline collapses.
+    fn harbour(&self, sight: &Sight<'_>) -> f64 {
+        let home = sight.home();
+        let seen = self
+            .cells
+            .weight_within(sight.now_s, 0.85 * home, 1.3 * home);
+        let Some(shape) = self.known_shape().filter(|_| seen > 60.0) else {
+            return home;
+        };
+        let knee = shape.knee(home, super::KNEE_SHARE, |size| shape.throughput(size));
+        if shape.throughput(home) < 0.9 * shape.throughput(knee) {
+            knee.max(sight.size())
+        } else {
+            home
+        }
+    }
+
+    /// Whether own evidence at three sizes says that the baseline does a tenth less than the present size.
+    pub(super) fn beats_home(&self, sight: &Sight<'_>) -> bool {
+        let (size, home) = (sight.size(), sight.home());
+        self.known_shape()
+            .is_some_and(|shape| shape.throughput(size) > 1.1 * shape.throughput(home))
+    }
+
+    /// Where to go when the service may have become faster: the baseline, or by a doubling where that was beaten.
+    pub(super) fn refuge(&self, sight: &Sight<'_>, beaten: bool) -> f64 {
+        if beaten {
+            sight.home().min(2.0 * sight.size())
+        } else {
+            sight.home()
+        }
+    }
+
+    /// Whether a look or a prediction below must wait, because the pool has just come back to what people chose.
+    pub(super) fn holds(&self, sight: &Sight<'_>) -> bool {
+        sight.now_s < self.hold_until_s && sight.size() <= ABOUT_HOME * sight.home()
+    }
+
+    /// Whether the pool runs at its baseline with room to spare: whoever chose it has thought of surges.
+    pub(super) fn is_roomy_home(&self, sight: &Sight<'_>) -> bool {
+        let (size, home) = (sight.size(), sight.home());
+        self.roomy && size >= home && size <= ABOUT_HOME * home
+    }
+
+    /// Down from a size at which the pool does less than half of what it did among fewer.
+    pub(super) fn collapse(&mut self, sight: &Sight<'_>) -> Option<super::Proposal> {
+        let tally = self.tally;
+        if !self.is_starved() || !self.down.is_over(sight.now_s) || tally.seconds < 3.0 {
+            return None;
+        }
+        let (smaller, throughput) = self.cells.fastest()?;
+        let due = throughput * tally.seconds;
+        let short = due - tally.finished > 4.0 * (self.work.dispersion() * due).sqrt();
+        if COLLAPSE * tally.finished >= due || !short || tally.busy() <= 1.5 * smaller {
+            return None;
+        }
+        self.climbing = false;
+        let reason = Reason::Collapsed {
+            workers: whole(smaller),
+            before_per_s: throughput,
+            now_per_s: tally.finished / tally.seconds,
+        };
+        self.go(sight, 1.25 * smaller, Purpose::Look, reason)
+    }
+
+    /// Down while the CPU is full: beyond the cores, workers only wait inside. That it stays full is the proof that nothing
+    /// was lost, and needs no counting of completions.
+    pub(super) fn cpu_full(&mut self, sight: &Sight<'_>) -> Option<super::Proposal> {
+        let own = sight.trial.is_none_or(|trial| trial.to < trial.from);
+        let starved = self.is_starved();
+        let cores = sight.cores();
+        let least = if starved { 1.5 } else { 4.0 } * cores;
+        let ticks = if starved { 3 } else { 6 };
+        let (size, tally) = (sight.size(), self.tally);
+        if self.cpu_ticks < ticks
+            || !own
+            || tally.ticks < 2.0
+            || size <= least
+            || tally.busy() <= least
+        {
+            return None;
+        }
+        if !self.down.is_over(sight.now_s) {
+            return None;
+        }
+        let part = if size > 4.0 * cores { 0.5 } else { 0.75 };
+        let to = (part * size).max(least);
+        // What was seen near there, and at three sizes or more, may tell that throughput still grows there, however full the CPU looks.
+        let seen = self.cells.weight_within(sight.now_s, 0.75 * to, 1.33 * to);
+        let loses = self
+            .known_shape()
+            .filter(|_| seen > 2.0 * super::ENOUGH)
+            .is_some_and(|shape| shape.throughput(to) < (1.0 - FULL_LOSS) * shape.throughput(size));
+        if libm::round(to) >= 0.9 * size || loses {
+            return None;
+        }
+        let reason = Reason::CpuFull {
+            cpu_share: sight.cpu_share.unwrap_or(CPU_FULL),
+        };
+        let proposal = self.go(sight, to, Purpose::Predict, reason);
+        if proposal.is_some() {
+            self.cpu_ticks = 0;
+        }
+        proposal
+    }
+
+    /// A pool far beyond its cores that loses work from the start is looked at below before anything else: the safe side.
+    pub(super) fn look_below_at_once(&mut self, sight: &Sight<'_>, flow: &Flow) {
+        let watched = self.began_s.is_some_and(|began| sight.now_s - began >= 2.0);
+        let losing = flow.lost > 0.08 * flow.arrived;
+        let large = sight.size() > 2.0 * sight.cores();
+        let free = sight.free && !sight.pending && self.urge.is_none();
+        if self.steps == 0 && !self.first_look_done && watched && losing && large && free {
+            let look = self.look_below_first(sight);
+            self.urge = look.map(Urge::Go);
+        }
+    }
+
+    /// The first look below, a third down.
+    pub(super) fn look_below_first(&mut self, sight: &Sight<'_>) -> Option<super::Proposal> {
+        self.first_look_done = true;
+        self.climbing = false;
+        self.go(
+            sight,
+            0.67 * sight.size(),
+            Purpose::Look,
+            self.waiting_below(),
+        )
+    }
+
+    pub(super) fn waiting_below(&self) -> Reason {
+        let (queued, lost_per_s) = self.waiting();
+        Reason::LookBelow { queued, lost_per_s }
+    }
+
+    /// Mean of waiting work, and lost work a second.
+    pub(super) fn waiting(&self) -> (f64, f64) {
+        let lost = self.flow.lost / self.flow.seconds.max(1e-9);
+        (self.arrivals.now() * self.wait_s, lost)
+    }
+}

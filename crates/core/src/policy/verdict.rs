@@ -1,0 +1,274 @@
+//! Whether a trial paid: a window before it against a window under it, looked at every tick.
+//!
+//! Growth must gain; a shrink must not lose. What two windows leave undecided is decided by the curve through everything
+//! that was learnt, for judging by two windows alone undoes a third of the good trials of uneven work.
+
+use super::{Claim, ENOUGH, Policy, Purpose, Sight, Standing};
+use crate::model::tally::error_of_difference;
+use crate::number::whole;
+use trimtab_protocol::decision::{Direction, Reason, Verdict};
+
+/// Differences below this share are not worth a change, however sure they are.
+pub(super) const WORTH_SHARE: f64 = 0.02;
+/// Growth must be predicted to gain this ratio, where the windows alone do not tell ...
+const POOLED_UP: f64 = 1.015;
+/// ... and a shrink must be predicted to keep this one.
+const POOLED_DOWN: f64 = 0.985;
+/// Completions, times dispersion, after which a growth is decided: the error of the comparison is then 5 %.
+const DECIDED_UP: f64 = 800.0;
+/// The same for a shrink, which the harm of a wrong one cuts short.
+const DECIDED_DOWN: f64 = 3_000.0;
+/// The shortest and the longest window under a growth, in seconds; and the longest under a shrink.
+const SPAN_S: (f64, f64, f64) = (2.5, 20.0, 6.0);
+/// The longest time to wait for enough completions, in seconds.
+const FEW_MAX_S: f64 = 20.0;
+/// The longest time to wait for a shrunk pool to drain, in seconds.
+const DRAIN_MAX_S: f64 = 30.0;
+/// A climb goes on while this much of a growth in size shows as growth in throughput.
+const CLIMB_ELASTICITY: f64 = 0.35;
+/// With the CPU full, a loss of throughput below this share is the noise of the wait inside.
+pub(super) const FULL_LOSS: f64 = 0.15;
+
+/// How a trial stands.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Judgement {
+    /// Not known yet.
+    Open(Reason),
+    /// It paid, or what it was for is over: keep it.
+    Keep(Reason),
+    /// It did not: undo it.
+    Undo(Reason),
+}
+
+/// For how long a growth is measured at most, in seconds.
+#[must_use]
+pub(super) fn span_s(dispersion: f64, throughput: f64) -> f64 {
+    (DECIDED_UP * dispersion / throughput.max(1e-9)).clamp(SPAN_S.0, SPAN_S.2)
+}
+
+/// A trial's comparison.
+#[derive(Clone, Copy, Debug)]
+struct Comparison {
+    before: f64,
+    now: f64,
+    gain: f64,
+    error: f64,
+    up: bool,
+    /// Whether nothing can have been lost: the CPU stayed full, or the size before was never seen alone.
+    free: bool,
+}
+
+impl Comparison {
+    fn worse(&self, ticks: f64, starved: bool) -> bool {
+        let fell = self.gain < -WORTH_SHARE * self.before - 2.0 * self.error;
+        let far = self.gain < -0.3 * self.before;
+        fell && (ticks >= 2.0 || far) && starved && !self.free
+    }
+
+    fn verdict(&self) -> Verdict {
+        let (gain_per_s, error_per_s) = (self.gain, self.error);
+        if self.gain > 0.0 && self.gain > WORTH_SHARE * self.before + self.error {
+            Verdict::GoodputRose {
+                gain_per_s,
+                error_per_s,
+            }
+        } else if self.gain < -WORTH_SHARE * self.before - 2.0 * self.error {
+            Verdict::GoodputFell {
+                loss_per_s: -self.gain,
+                error_per_s,
+            }
+        } else {
+            Verdict::NoDifference {
+                gain_per_s,
+                error_per_s,
+            }
+        }
+    }
+}
+
+impl Policy {
+    /// Judges the trial in force. `draining` says that more is in service than the new size takes.
+    pub fn judge(&mut self, sight: &Sight<'_>, claim: &Claim, draining: bool) -> Judgement {
+        let verdict = self.judge_standing(sight, claim);
+        if let Some(verdict) = verdict {
+            return verdict;
+        }
+        let tally = self.tally;
+        let waited = sight.now_s - claim.since_s;
+        let few = tally.finished < ENOUGH && waited < FEW_MAX_S;
+        if few || draining && waited < DRAIN_MAX_S {
+            let (completed, needed) = (whole(tally.finished), whole(ENOUGH));
+            let verdict = Verdict::TooFew { completed, needed };
+            return Judgement::Open(Reason::Measuring {
+                seconds: tally.seconds,
+                verdict,
+            });
+        }
+        let starved = self.is_starved();
+        let comparison = self.compare(sight, claim);
+        if comparison.worse(tally.ticks, starved) {
+            self.put_back(sight, claim);
+            self.climbing = false;
+            return Judgement::Undo(Reason::DidNotPay {
+                verdict: comparison.verdict(),
+            });
+        }
+        let up = comparison.up;
+        let better = comparison.gain > WORTH_SHARE * comparison.before + comparison.error;
+        let verdict = if up && (better || !starved) || !up && comparison.gain > 0.0 {
+            if up {
+                self.up.paid()
+            } else {
+                self.down.paid()
+            }
+            if better || !up {
+                comparison.verdict()
+            } else {
+                Verdict::NothingWaits
+            }
+        } else if tally.seconds >= self.span(claim, &comparison) {
+            match self.pooled(sight, claim, &comparison, starved) {
+                Ok(verdict) => verdict,
+                Err(verdict) => return Judgement::Undo(Reason::DidNotPay { verdict }),
+            }
+        } else {
+            let (seconds, verdict) = (tally.seconds, comparison.verdict());
+            return Judgement::Open(Reason::Measuring { seconds, verdict });
+        };
+        self.judge_stride(claim, &comparison, starved);
+        Judgement::Keep(Reason::Paid { verdict })
+    }
+
+    /// What the tick itself says before any window is looked at.
+    fn judge_standing(&mut self, sight: &Sight<'_>, claim: &Claim) -> Option<Judgement> {
+        match self.standing {
+            Standing::Clean => {}
+            Standing::Suspicious => {
+                return Some(Judgement::Open(Reason::Suspicious { slower: true }));
+            }
+            Standing::New | Standing::Settling | Standing::Stuck => {
+                return Some(Judgement::Open(Reason::Settling));
+            }
+        }
+        let down = claim.to < claim.from;
+        let load = self.arrivals.now();
+        let verdict = Verdict::LoadMoved {
+            before_per_s: self.judged_load,
+            now_per_s: load,
+        };
+        if self.fresh {
+            // It proves nothing now.
+            let reason = Reason::DidNotPay { verdict };
+            return Some(if down {
+                Judgement::Undo(reason)
+            } else {
+                Judgement::Keep(Reason::Paid { verdict })
+            });
+        }
+        if down
+            && claim.purpose == Purpose::Look
+            && self.starved & 3 == 0
+            && self.tally.ticks >= 2.0
+        {
+            // The load went away under a look below: nothing was learnt, so what was known stays.
+            self.down.wait(sight.now_s + 10.0);
+            return Some(Judgement::Undo(Reason::DidNotPay { verdict }));
+        }
+        None
+    }
+
+    fn compare(&self, sight: &Sight<'_>, claim: &Claim) -> Comparison {
+        let now = self.tally.throughput(self.cells.mix());
+        let (before, seconds) = claim.before;
+        let up = claim.to > claim.from;
+        let gain = now - before;
+        let full = sight
+            .cpu_share
+            .is_some_and(|share| share >= super::learn::CPU_FULL);
+        Comparison {
+            before,
+            now,
+            gain,
+            error: error_of_difference(
+                self.work.dispersion(),
+                (before, seconds),
+                (now, self.tally.seconds),
+            ),
+            up,
+            free: !up && (full && gain > -FULL_LOSS * before || !claim.fair),
+        }
+    }
+
+    /// How long the window under the trial must be before it is decided anyhow.
+    fn span(&self, claim: &Claim, comparison: &Comparison) -> f64 {
+        let rate = comparison.now.max(1e-9);
+        let dispersion = self.work.dispersion();
+        let (least, most, most_down) = SPAN_S;
+        let mixed = 2.0 * self.mixing_s;
+        if !claim.fair {
+            mixed.clamp(1.5, 10.0)
+        } else if comparison.up {
+            (DECIDED_UP * dispersion / rate)
+                .max(mixed)
+                .clamp(least, most)
+        } else {
+            (DECIDED_DOWN * dispersion / rate)
+                .clamp(least, most_down)
+                .max(mixed.min(15.0))
+        }
+    }
+
+    /// Undecided by the two windows alone: everything learnt so far decides.
+    fn pooled(
+        &mut self,
+        sight: &Sight<'_>,
+        claim: &Claim,
+        comparison: &Comparison,
+        starved: bool,
+    ) -> Result<Verdict, Verdict> {
+        self.refit(sight.now_s, claim.to);
+        let ratio = match self.known_shape() {
+            Some(shape) => shape.throughput(claim.to) / shape.throughput(claim.from).max(1e-9),
+            None => comparison.now / comparison.before.max(1e-9),
+        };
+        let keep = if comparison.up {
+            ratio > POOLED_UP || claim.purpose == Purpose::Climb
+        } else {
+            ratio > POOLED_DOWN || comparison.free || !starved
+        };
+        let verdict = Verdict::Pooled { ratio };
+        if keep {
+            return Ok(verdict);
+        }
+        self.put_back(sight, claim);
+        Err(verdict)
+    }
+
+    fn put_back(&mut self, sight: &Sight<'_>, claim: &Claim) {
+        if claim.to > claim.from {
+            self.up.did_not_pay(sight.now_s);
+            self.judged_load = self.judged_load.max(self.arrivals.fast());
+        } else {
+            self.down.did_not_pay(sight.now_s);
+        }
+    }
+
+    /// A climb goes on while it pays.
+    fn judge_stride(&mut self, claim: &Claim, comparison: &Comparison, starved: bool) {
+        if claim.purpose != Purpose::Climb || !starved {
+            return;
+        }
+        let growth = libm::log(comparison.now / comparison.before.max(1e-9));
+        if growth / libm::log(claim.to / claim.from) < CLIMB_ELASTICITY {
+            self.climbing = false;
+        }
+    }
+
+    /// A trial ended for a reason that is about its size: its direction rests.
+    pub fn did_not_pay(&mut self, direction: Direction, now_s: f64) {
+        match direction {
+            Direction::Up => self.up.did_not_pay(now_s),
+            Direction::Down => self.down.did_not_pay(now_s),
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! The desk over a pipe that a test writes and reads.
+
+use super::*;
+use crate::draw::View;
+use crate::format::Format;
+use std::io::{BufReader, Read, pipe};
+use std::process::{Child, Command, Stdio};
+
+/// A desk and both ends of the way to it.
+struct Visitor {
+    input: io::PipeWriter,
+    output: BufReader<io::PipeReader>,
+    desk: Option<thread::JoinHandle<io::Result<()>>>,
+}
+
+impl Visitor {
+    fn new() -> Self {
+        let (read, input) = pipe().expect("a pipe");
+        let (output, write) = pipe().expect("a pipe");
+        let desk = thread::spawn(move || {
+            Desk::new(Box::new(write), true).serve(&mut BufReader::new(read))
+        });
+        Self {
+            input,
+            output: BufReader::new(output),
+            desk: Some(desk),
+        }
+    }
+
+    fn ask(&mut self, id: u64, ask: Ask) {
+        let line = serde_json::to_string(&Request { id, ask }).expect("it can be written");
+        writeln!(self.input, "{line}").expect("the desk listens");
+    }
+
+    fn hear(&mut self) -> (Answer, Vec<u8>) {
+        let mut line = String::new();
+        self.output.read_line(&mut line).expect("the desk answers");
+        let answer: Answer = serde_json::from_str(&line).expect("it is an answer");
+        let mut bytes = vec![0; answer.bytes];
+        self.output.read_exact(&mut bytes).expect("all of it comes");
+        (answer, bytes)
+    }
+}
+
+/// A process that sleeps until it is dropped.
+struct Sleeper(Child);
+
+impl Sleeper {
+    fn new() -> Self {
+        Self(
+            Command::new("sleep")
+                .arg("60")
+                .stdin(Stdio::null())
+                .spawn()
+                .expect("sleep can be started"),
+        )
+    }
+}
+
+impl Drop for Sleeper {
+    fn drop(&mut self) {
+        self.0
+            .kill()
+            .and_then(|()| self.0.wait())
+            .expect("it is ours");
+    }
+}
+
+#[test]
+fn an_idle_process_gets_a_graph_that_says_so_and_two_who_ask_share_it() {
+    let sleeper = Sleeper::new();
+    let mut visitor = Visitor::new();
+    let shot = Shot::of(sleeper.0.id());
+    visitor.ask(
+        1,
+        Ask::Next {
+            shot: shot.clone(),
+            window_ms: 700,
+        },
+    );
+    visitor.ask(
+        2,
+        Ask::Next {
+            shot: Shot {
+                format: Format::Folded,
+                ..shot.clone()
+            },
+            window_ms: 700,
+        },
+    );
+    visitor.ask(
+        3,
+        Ask::Next {
+            shot,
+            window_ms: 800,
+        },
+    );
+    let (busy, _) = visitor.hear();
+    assert_eq!(
+        busy,
+        Answer {
+            id: 3,
+            outcome: Outcome::Busy { retry_after_s: 1 },
+            bytes: 0
+        }
+    );
+    let (first, svg) = visitor.hear();
+    let (second, folded) = visitor.hear();
+    assert_eq!((first.id, second.id), (1, 2));
+    let svg = String::from_utf8(svg).expect("it is text");
+    assert!(svg.contains("No samples"), "{svg}");
+    assert_eq!(folded, b"\n");
+    visitor.ask(4, Ask::Quality);
+    let Outcome::Quality { recent } = visitor.hear().0.outcome else {
+        panic!("it was asked for")
+    };
+    assert_eq!(recent.len(), 2);
+}
+
+#[test]
+fn whoever_is_not_there_is_not_found() {
+    let mut visitor = Visitor::new();
+    visitor.ask(
+        1,
+        Ask::Next {
+            shot: Shot::of(u32::MAX),
+            window_ms: 100,
+        },
+    );
+    let Outcome::Failed { because, .. } = visitor.hear().0.outcome else {
+        panic!("nobody is there")
+    };
+    assert_eq!(because, Because::Unknown);
+    let shot = Shot {
+        view: View::Icicle,
+        ..Shot::of(1)
+    };
+    let stretch = crate::ask::Stretch {
+        from_ns: 0,
+        until_ns: u64::MAX,
+    };
+    visitor.ask(2, Ask::Past { shot, stretch });
+    let Outcome::Failed { because, problem } = visitor.hear().0.outcome else {
+        panic!("nothing is remembered")
+    };
+    assert_eq!(because, Because::Unknown);
+    assert!(problem.contains("switched off"), "{problem}");
+}
+
+#[test]
+fn the_desk_ends_with_its_input_and_by_nonsense() {
+    let mut visitor = Visitor::new();
+    let desk = visitor.desk.take().expect("it runs");
+    drop(visitor);
+    assert!(desk.join().expect("it ends").is_ok());
+    let mut visitor = Visitor::new();
+    visitor
+        .input
+        .write_all(b"nonsense\n")
+        .expect("the desk listens");
+    let desk = visitor.desk.take().expect("it runs");
+    assert!(desk.join().expect("it ends").is_err());
+}
+
+#[test]
+fn what_can_be_seen_is_told_with_what_is_remembered() {
+    let sleeper = Sleeper::new();
+    let mut visitor = Visitor::new();
+    let pid = sleeper.0.id();
+    visitor.ask(
+        1,
+        Ask::Remember {
+            pid: Some(pid),
+            hz: 49,
+            bytes_max: 1 << 20,
+        },
+    );
+    assert_eq!(visitor.hear().0.outcome, Outcome::Done);
+    visitor.ask(
+        2,
+        Ask::Capabilities {
+            pid,
+            own_profile: None,
+        },
+    );
+    let Outcome::Capabilities { steps, remembered } = visitor.hear().0.outcome else {
+        panic!("it was asked for")
+    };
+    assert_eq!(steps.len(), 5);
+    assert_eq!(remembered.expect("it is switched on").pid, pid);
+}

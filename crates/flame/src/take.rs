@@ -1,0 +1,194 @@
+//! One profile of the time that now begins, by the best rung that can be reached.
+
+use crate::ask::Shot;
+use crate::collect::{Profile, STACK_BYTES, collect, is_there};
+use crate::format::Named;
+use crate::kind::Kind;
+use crate::ladder::{Ground, Here, Rung, Step, probe};
+use crate::module::Modules;
+use crate::names::Namer;
+use crate::quality::Quality;
+use crate::scrape::scrape;
+use crate::states;
+use crate::tree::Tree;
+use crate::watch::Brief;
+use std::io;
+use std::sync::atomic::AtomicBool;
+
+/// What was taken: stacks of addresses, or what has names already.
+#[derive(Debug)]
+pub(crate) enum Taken {
+    Stacks(Profile),
+    Named(Tree, Kind, Quality),
+}
+
+/// Which rungs may be tried, best first.
+pub(crate) fn rungs(shot: &Shot) -> Vec<Step> {
+    probe(&Here, shot.pid, shot.own_profile.as_deref())
+}
+
+/// Takes a profile.
+///
+/// # Errors
+/// `NotFound` without such a process; else why the last rung failed.
+pub(crate) fn take(
+    shot: &Shot,
+    window_ms: u64,
+    modules: &Modules,
+    stop: &AtomicBool,
+) -> io::Result<Taken> {
+    if !is_there(shot.pid) {
+        return Err(io::Error::new(
+            io::ErrorKind::NotFound,
+            format!("there is no process {}", shot.pid),
+        ));
+    }
+    let steps = rungs(shot);
+    let mut failure = io::Error::from(io::ErrorKind::PermissionDenied);
+    for step in steps.iter().filter(|step| step.reached) {
+        match try_rung(step.rung, shot, window_ms, modules, stop) {
+            Ok(Some(taken)) => return Ok(explained(taken, step.rung, shot.kind, &steps)),
+            Ok(None) => {}
+            Err(error) => failure = error,
+        }
+    }
+    Err(failure)
+}
+
+/// Takes a profile by one rung; nothing where the rung cannot show this kind of time.
+fn try_rung(
+    rung: Rung,
+    shot: &Shot,
+    window_ms: u64,
+    modules: &Modules,
+    stop: &AtomicBool,
+) -> io::Result<Option<Taken>> {
+    let window_ns = window_ms.saturating_mul(1_000_000);
+    match rung {
+        Rung::PerfCgroup | Rung::PerfKernel | Rung::PerfUser => {
+            let kernel = rung != Rung::PerfUser;
+            if !kernel && shot.kind != Kind::Cpu {
+                return Ok(None);
+            }
+            let Some(brief) = brief(rung, shot.pid, shot.kind, shot.hz) else {
+                return Ok(None);
+            };
+            collect(&brief, window_ns, modules, stop).map(|profile| Some(Taken::Stacks(profile)))
+        }
+        Rung::OwnProfile => match (&shot.own_profile, shot.kind) {
+            (Some(address), Kind::Cpu) => {
+                let tree = scrape(address, window_ms)?;
+                let unseen = vec!["how complete it is: the host does not say".to_owned()];
+                let quality = Quality {
+                    samples: 0,
+                    window_ms,
+                    unseen,
+                    ..Quality::default()
+                };
+                Ok(Some(Taken::Named(tree, shot.kind, quality)))
+            }
+            _ => Ok(None),
+        },
+        Rung::ThreadStates => {
+            let (tree, quality) = states::watch(shot.pid, shot.kind, window_ns, stop)?;
+            Ok(Some(Taken::Named(tree, shot.kind, quality)))
+        }
+    }
+}
+
+/// What a rung of the kernel's samples needs to know.
+pub(crate) fn brief(rung: Rung, pid: u32, kind: Kind, hz: u32) -> Option<Brief> {
+    let cgroup = match rung {
+        Rung::PerfCgroup => Some(Here.try_cgroup(pid).ok()?),
+        _ => None,
+    };
+    Some(Brief {
+        pid,
+        cgroup,
+        kind,
+        hz,
+        stack_bytes: STACK_BYTES,
+        kernel: rung != Rung::PerfUser,
+    })
+}
+
+/// Adds how it was taken and what therefore cannot be seen.
+fn explained(taken: Taken, rung: Rung, kind: Kind, steps: &[Step]) -> Taken {
+    let mut missing = Vec::new();
+    let step = steps
+        .iter()
+        .find(|step| step.rung == Rung::PerfKernel && !step.reached);
+    if let Some(step) = step {
+        let what = match (rung, kind) {
+            (Rung::PerfUser, _) => "the kernel's frames",
+            (_, Kind::Cpu) => "samples by the kernel",
+            (_, Kind::Offcpu | Kind::Wall) => "stacks of threads that wait",
+        };
+        missing.push(format!("{what}: {}; {}", step.reason, step.fix));
+    }
+    let tell = |quality: &mut Quality| {
+        rung.words().clone_into(&mut quality.collector);
+        quality.unseen.extend(missing);
+    };
+    match taken {
+        Taken::Stacks(mut profile) => {
+            tell(&mut profile.quality);
+            Taken::Stacks(profile)
+        }
+        Taken::Named(tree, kind, mut quality) => {
+            tell(&mut quality);
+            Taken::Named(tree, kind, quality)
+        }
+    }
+}
+
+/// Gives what was taken its names.
+pub(crate) fn name(taken: &Taken, shot: &Shot, namer: &mut Namer) -> Named {
+    match taken {
+        Taken::Stacks(profile) => {
+            let names = namer.name(&profile.stacks, shot.inlined);
+            let tree = Tree::of_stacks(
+                &profile.stacks,
+                &profile.counts,
+                &names,
+                shot.thread.as_deref(),
+            );
+            let mut quality = profile.quality.clone();
+            let innermost = |stack| profile.stacks.calls(stack).next();
+            let nameless = profile.counts.iter().filter(|(stack, _)| {
+                let at = innermost(**stack).and_then(|frame| profile.stacks.frame_place(frame));
+                at.and_then(|at| names.nameless.get(at).copied())
+                    .unwrap_or(false)
+            });
+            let weight: u64 = nameless.map(|(_, count)| *count).sum();
+            let all: u64 = profile.counts.values().sum();
+            // Times are weighed, samples counted: a share of the one is told as a share of the other.
+            let unknown = u128::from(weight) * u128::from(quality.samples) / u128::from(all.max(1));
+            quality.unknown = u64::try_from(unknown).unwrap_or(u64::MAX);
+            Named {
+                title: shot.title.clone(),
+                kind: profile.kind,
+                tree,
+                quality,
+            }
+        }
+        Taken::Named(tree, kind, quality) => Named {
+            title: shot.title.clone(),
+            kind: *kind,
+            tree: tree.clone(),
+            quality: quality.clone(),
+        },
+    }
+}
+
+/// Takes a profile and writes it, for a program that wants one and is done.
+///
+/// # Errors
+/// `NotFound` without such a process; else why nothing could be taken.
+pub fn shoot(shot: &Shot, window_ms: u64) -> io::Result<(Named, Vec<u8>)> {
+    let modules = Modules::default();
+    let taken = take(shot, window_ms, &modules, &AtomicBool::new(false))?;
+    let named = name(&taken, shot, &mut Namer::new(modules));
+    let bytes = named.write(shot.view, shot.format)?;
+    Ok((named, bytes))
+}

@@ -1,0 +1,221 @@
+//! Processes that wait, end, become another program, or have very many threads.
+
+use crate::targets::{Target, c, can_sample, folded, installed, rust, sees_kernel, share};
+use std::process::Command;
+use trimtab_flame::ask::Shot;
+use trimtab_flame::{Format, Kind, shoot};
+
+/// Waits nine tenths of the time, in a function of its own.
+const WAITING: &str = r#"
+#[inline(never)] fn wait_for_mail() { std::thread::sleep(std::time::Duration::from_millis(45)); std::hint::black_box(()); }
+#[inline(never)] fn sort_mail() { let end = std::time::Instant::now() + std::time::Duration::from_millis(5); while std::time::Instant::now() < end {} }
+fn main() { println!("under way"); loop { wait_for_mail(); sort_mail(); } }
+"#;
+
+#[test]
+fn time_off_the_cpu_is_told_with_the_stack_that_waits() {
+    if !sees_kernel("time_off_the_cpu_is_told_with_the_stack_that_waits") {
+        return;
+    }
+    let Some(target) = rust(WAITING, &[]) else {
+        return;
+    };
+    let (named, lines) = folded(
+        &Shot {
+            kind: Kind::Offcpu,
+            ..Shot::of(target.pid())
+        },
+        2_000,
+    );
+    println!("{}", named.quality);
+    assert!(share(&lines, "wait_for_mail") > 80.0, "{lines:#?}");
+    let (_, lines) = folded(
+        &Shot {
+            kind: Kind::Wall,
+            ..Shot::of(target.pid())
+        },
+        2_000,
+    );
+    assert!(
+        share(&lines, "wait_for_mail") > 50.0 && share(&lines, "sort_mail") > 2.0,
+        "{lines:#?}"
+    );
+}
+
+#[test]
+fn an_idle_process_and_one_that_ends_give_a_graph() {
+    if !can_sample("an_idle_process_and_one_that_ends_give_a_graph") {
+        return;
+    }
+    let mut idle = Command::new("sleep").arg("60").spawn().unwrap();
+    let (named, svg) = shoot(&Shot::of(idle.id()), 300).unwrap();
+    assert_eq!(named.quality.samples, 0);
+    assert!(String::from_utf8(svg).unwrap().contains("No samples"));
+    idle.kill().unwrap();
+    idle.wait().unwrap();
+    let mut short = Command::new("sleep").arg("0.3").spawn().unwrap();
+    let (named, _) = shoot(&Shot::of(short.id()), 60_000).unwrap();
+    assert!(named.quality.window_ms < 60_000, "it ends with the process");
+    short.wait().unwrap();
+}
+
+#[test]
+fn a_process_that_becomes_another_program_is_followed() {
+    if !can_sample("a_process_that_becomes_another_program_is_followed") {
+        return;
+    }
+    let script = "echo under way; i=0; while [ $i -lt 60000 ]; do i=$((i+1)); done; exec sha256sum /dev/zero";
+    let target = Target::start(Command::new("sh").args(["-c", script]), None);
+    let (named, lines) = folded(
+        &Shot {
+            hz: 499,
+            ..Shot::of(target.pid())
+        },
+        3_000,
+    );
+    println!("{}", named.quality);
+    assert!(share(&lines, "sha256sum") > 20.0, "{lines:#?}");
+    assert!(share(&lines, "[nowhere]") < 2.0, "{lines:#?}");
+}
+
+/// A thousand threads, of which each works now and then. A thread that uses less CPU time than passes between two samples is
+/// not seen by a counter of its own.
+const CROWD: &str = r#"
+fn main() {
+    for n in 0..1000u64 { std::thread::Builder::new().stack_size(65536).spawn(move || { let mut x = n; loop {
+        for _ in 0..300_000 { x = std::hint::black_box(x.wrapping_mul(31)); }
+        std::thread::sleep(std::time::Duration::from_millis(200)); } }).unwrap(); }
+    println!("under way"); std::thread::park(); }
+"#;
+
+#[test]
+fn a_thousand_threads_are_all_counted() {
+    if !can_sample("a_thousand_threads_are_all_counted") {
+        return;
+    }
+    let Some(target) = rust(CROWD, &[]) else {
+        return;
+    };
+    let (named, lines) = folded(
+        &Shot {
+            hz: 997,
+            ..Shot::of(target.pid())
+        },
+        2_000,
+    );
+    println!("{}", named.quality);
+    assert!(
+        named
+            .quality
+            .unseen
+            .iter()
+            .all(|sentence| !sentence.contains("threads")),
+        "{:?}",
+        named.quality
+    );
+    assert!(
+        !lines.is_empty() && named.quality.complete_percent() > 99.0,
+        "{}",
+        named.quality
+    );
+}
+
+/// A parent that starts two children, which work.
+const FAMILY: &str = r#"
+#include <stdio.h>
+#include <unistd.h>
+#include <sys/prctl.h>
+#include <signal.h>
+static volatile unsigned long sink;
+__attribute__((noinline)) static void serve(void) { for (;;) sink = sink * 31 + 7; }
+int main(void) {
+    for (int i = 0; i < 2; i++) if (fork() == 0) { prctl(PR_SET_PDEATHSIG, SIGKILL); serve(); }
+    puts("under way"); fflush(stdout); pause(); return 0; }
+"#;
+
+#[test]
+fn processes_that_a_process_began_are_shown_beside_it() {
+    if !can_sample("processes_that_a_process_began_are_shown_beside_it") {
+        return;
+    }
+    let Some(target) = c(FAMILY, &["-O2"]) else {
+        return;
+    };
+    let (named, lines) = folded(
+        &Shot {
+            hz: 499,
+            ..Shot::of(target.pid())
+        },
+        1_500,
+    );
+    println!("{}", named.quality);
+    assert!(share(&lines, "serve") > 95.0, "{lines:#?}");
+    let children: std::collections::BTreeSet<&str> = lines
+        .iter()
+        .filter_map(|(stack, _)| stack.split(';').next())
+        .collect();
+    assert_eq!(children.len(), 2, "each by its number: {children:?}");
+}
+
+#[test]
+fn code_that_node_made_has_the_names_it_wrote_down() {
+    if !can_sample("code_that_node_made_has_the_names_it_wrote_down") || installed("node").is_none()
+    {
+        return;
+    }
+    let script = "console.log('under way'); function countWords(n) { let s = 0; for (let i = 0; i < n; i++) s = (s * 31 + i) | 0; return s; } \
+                  function forever() { for (;;) countWords(1e7); } forever();";
+    let target = Target::start(
+        Command::new("node").args(["--perf-basic-prof", "-e", script]),
+        None,
+    );
+    let (named, lines) = folded(
+        &Shot {
+            hz: 499,
+            ..Shot::of(target.pid())
+        },
+        2_000,
+    );
+    println!("{}", named.quality);
+    drop(std::fs::remove_file(format!(
+        "/tmp/perf-{}.map",
+        target.pid()
+    )));
+    assert!(share(&lines, "countWords") > 80.0, "{lines:#?}");
+}
+
+#[test]
+fn pythons_interpreter_is_shown_by_its_own_functions() {
+    if !can_sample("pythons_interpreter_is_shown_by_its_own_functions")
+        || installed("python3").is_none()
+    {
+        return;
+    }
+    let script = "import threading\nprint('under way', flush=True)\ndef work():\n    s = 0\n    while True:\n        s = (s * 31 + 7) % 1000003\nthreading.Thread(target=work, daemon=True).start()\nwork()";
+    // The interpreter itself and not a wrapper that starts it.
+    let program = Command::new("python3")
+        .args(["-c", "import sys; print(sys.executable)"])
+        .output()
+        .unwrap();
+    let program = String::from_utf8(program.stdout).unwrap();
+    let target = Target::start(Command::new(program.trim()).args(["-c", script]), None);
+    let (named, lines) = folded(
+        &Shot {
+            hz: 499,
+            ..Shot::of(target.pid())
+        },
+        2_000,
+    );
+    println!("{}", named.quality);
+    assert!(share(&lines, "PyEval") > 90.0, "{lines:#?}");
+    assert!(named.quality.complete_percent() > 95.0, "{}", named.quality);
+    let (_, svg) = shoot(
+        &Shot {
+            format: Format::Svg,
+            ..Shot::of(target.pid())
+        },
+        300,
+    )
+    .unwrap();
+    assert!(svg.len() < trimtab_flame::SVG_BYTES_MAX);
+}

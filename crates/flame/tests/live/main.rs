@@ -1,0 +1,12 @@
+//! Graphs of real processes: built, started and sampled here.
+//!
+//! Where the kernel or a missing tool makes a test impossible it says so by name and is passed over.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that finds nothing where something must be should stop there"
+)]
+
+mod attribution;
+mod kinds;
+mod targets;

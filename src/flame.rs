@@ -1,0 +1,221 @@
+//! Flame carries questions to the profiler, which is a process of its own, and brings back its answers.
+//!
+//! The profiler is started when somebody asks, and left again when nobody has for a while, unless the recent past is to be
+//! remembered. When it dies, those who waited are told, and the next question starts another: its death costs nothing but
+//! the graph. Nothing here waits for it but those who asked.
+
+mod link;
+
+use crate::flame::link::{Heard, Link};
+use crate::message::{FlameAnswer, FlameCall};
+use crate::view::View;
+use bytes::Bytes;
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{Instant, sleep_until};
+use tracing::{debug, warn};
+use trimtab_flame::ask::{Ask, Because, Outcome};
+
+/// After so long without a question the profiler is left.
+const IDLE: Duration = Duration::from_secs(60);
+/// A profiler that died is not started for the ring's sake more often than this.
+const RESTART: Duration = Duration::from_secs(10);
+/// How many may wait for graphs. Each is one connection, of which there are not many more.
+pub(crate) const WAITING_MAX: usize = 64;
+
+/// What is to be remembered of the host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Remember {
+    /// Samples a second of CPU time.
+    pub hz: u32,
+    /// In at most so many bytes.
+    pub bytes_max: usize,
+}
+
+/// The stage.
+#[derive(Debug)]
+pub struct Flame {
+    program: PathBuf,
+    remember: Option<Remember>,
+    view: watch::Receiver<Arc<View>>,
+    link: Option<Link>,
+    waiting: HashMap<u64, oneshot::Sender<FlameAnswer>>,
+    next_id: u64,
+    remembered_pid: Option<u32>,
+    /// When the profiler is next left, or started again for the ring's sake.
+    due: Instant,
+}
+
+impl Flame {
+    /// A stage that starts `trimtab-prof` from beside this program, or else from where programs are.
+    #[must_use]
+    pub fn new(remember: Option<Remember>, view: watch::Receiver<Arc<View>>) -> Self {
+        Self {
+            program: program(),
+            remember,
+            view,
+            link: None,
+            waiting: HashMap::new(),
+            next_id: 0,
+            remembered_pid: None,
+            due: Instant::now(),
+        }
+    }
+
+    /// Carries questions until nobody can ask any more.
+    pub async fn run(mut self, mut calls: mpsc::Receiver<FlameCall>) {
+        loop {
+            tokio::select! {
+                call = calls.recv() => match call {
+                    Some(call) => self.ask(call).await,
+                    None => return,
+                },
+                heard = Link::hear(&mut self.link) => self.answered(heard),
+                changed = self.view.changed(), if self.remember.is_some() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    self.follow_host().await;
+                }
+                () = sleep_until(self.due), if self.link.is_some() => self.rest(),
+            }
+        }
+    }
+
+    async fn ask(&mut self, FlameCall { ask, answer }: FlameCall) {
+        if self.waiting.len() >= WAITING_MAX {
+            let outcome = Outcome::Busy { retry_after_s: 1 };
+            return tell(
+                answer,
+                FlameAnswer {
+                    outcome,
+                    bytes: Bytes::new(),
+                },
+            );
+        }
+        match self.send(ask).await {
+            Ok(id) => {
+                self.waiting.insert(id, answer);
+            }
+            Err(problem) => tell(answer, failed(problem)),
+        }
+    }
+
+    /// Sends a question, to a new profiler if there is none.
+    async fn send(&mut self, ask: Ask) -> Result<u64, String> {
+        self.due = Instant::now() + IDLE;
+        let link =
+            match &mut self.link {
+                Some(link) => link,
+                None => {
+                    let link = Link::start(&self.program);
+                    self.link.insert(link.map_err(|error| {
+                        format!("cannot start {}: {error}", self.program.display())
+                    })?)
+                }
+            };
+        self.next_id += 1;
+        if let Err(error) = link.say(self.next_id, ask).await {
+            self.lost(&format!("the profiler does not listen: {error}"));
+            return Err("the profiler has ended; ask again".to_owned());
+        }
+        Ok(self.next_id)
+    }
+
+    fn answered(&mut self, heard: Heard) {
+        match heard {
+            Heard::Answer(answer, bytes) => {
+                if let Some(waiting) = self.waiting.remove(&answer.id) {
+                    tell(
+                        waiting,
+                        FlameAnswer {
+                            outcome: answer.outcome,
+                            bytes,
+                        },
+                    );
+                }
+            }
+            Heard::End(why) => self.lost(&why),
+        }
+    }
+
+    /// The profiler is gone.
+    fn lost(&mut self, why: &str) {
+        warn!(why, "the profiler has ended");
+        self.link = None;
+        self.remembered_pid = None;
+        self.due = Instant::now() + RESTART;
+        for (_, waiting) in self.waiting.drain() {
+            tell(
+                waiting,
+                failed("the profiler ended before the graph was done; ask again".to_owned()),
+            );
+        }
+    }
+
+    /// Lets the profiler remember the host's process, whichever that is now.
+    async fn follow_host(&mut self) {
+        let Some(Remember { hz, bytes_max }) = self.remember else {
+            return;
+        };
+        let pid = self
+            .view
+            .borrow_and_update()
+            .hosts
+            .values()
+            .find_map(|host| host.status.pid);
+        let too_soon = self.link.is_none() && Instant::now() < self.due;
+        if pid == self.remembered_pid || pid.is_none() || too_soon {
+            return;
+        }
+        match self.send(Ask::Remember { pid, hz, bytes_max }).await {
+            Ok(_) => self.remembered_pid = pid,
+            Err(problem) => {
+                warn!(problem, "the recent past is not remembered");
+                self.due = Instant::now() + RESTART;
+            }
+        }
+    }
+
+    /// Leaves the profiler when nobody needs it.
+    fn rest(&mut self) {
+        self.due = Instant::now() + IDLE;
+        if self.waiting.is_empty() && self.remembered_pid.is_none() {
+            debug!("the profiler is not needed any more");
+            self.link = None;
+        }
+    }
+}
+
+fn tell(waiting: oneshot::Sender<FlameAnswer>, answer: FlameAnswer) {
+    // Whoever asked may have gone.
+    drop(waiting.send(answer));
+}
+
+fn failed(problem: String) -> FlameAnswer {
+    let outcome = Outcome::Failed {
+        because: Because::Internal,
+        problem,
+    };
+    FlameAnswer {
+        outcome,
+        bytes: Bytes::new(),
+    }
+}
+
+/// The profiler's program: beside this one, where it was built and is installed together with it.
+fn program() -> PathBuf {
+    const NAME: &str = "trimtab-prof";
+    let beside = std::env::current_exe()
+        .ok()
+        .map(|own| own.with_file_name(NAME));
+    beside
+        .filter(|path| path.is_file())
+        .unwrap_or_else(|| PathBuf::from(NAME))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,220 @@
+//! What may stand behind the `?` of a graph's address.
+
+use super::only_host;
+use crate::serve::Shared;
+use crate::serve::error::Refusal;
+use serde::Deserialize;
+use trimtab_flame::ask::{HZ_MAX, Stretch, WINDOW_MS_MAX};
+use trimtab_flame::{Format, Kind, View};
+
+/// Whom to look at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+pub(in crate::serve) enum Target {
+    /// The host.
+    #[default]
+    #[serde(rename = "host")]
+    Host,
+    /// The sidecar itself.
+    #[serde(rename = "self")]
+    Own,
+}
+
+/// All of it; what is left out has its default.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(in crate::serve) struct GraphQuery {
+    pub(super) target: Option<Target>,
+    pub(super) host: Option<String>,
+    #[serde(rename = "type")]
+    pub(super) kind: Option<Kind>,
+    pub(super) seconds: Option<u64>,
+    pub(super) hz: Option<u32>,
+    pub(super) from: Option<String>,
+    pub(super) until: Option<String>,
+    pub(super) a: Option<String>,
+    pub(super) b: Option<String>,
+    pub(super) thread: Option<String>,
+    pub(super) inlined: Option<bool>,
+    pub(super) view: Option<View>,
+    pub(super) format: Option<Format>,
+}
+
+/// Two stretches to compare.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Moments {
+    pub(super) before: Stretch,
+    pub(super) after: Stretch,
+}
+
+/// How times are written: nanoseconds of the boot-time clock, as `moment_ns` everywhere, or seconds before now, as `-30`.
+pub(super) struct Past;
+
+impl Past {
+    /// A second.
+    pub(super) const SECOND_NS: u64 = 1_000_000_000;
+
+    fn moment(text: &str, now_ns: u64) -> Result<u64, Refusal> {
+        let wrong = || {
+            Refusal::Malformed(format!(
+                "`{}` is no time: give nanoseconds of the boot-time clock, or seconds before now as -30",
+                text.escape_debug()
+            ))
+        };
+        match text.strip_prefix('-') {
+            Some(seconds) => {
+                let seconds: u64 = seconds.trim_end_matches('s').parse().map_err(|_| wrong())?;
+                Ok(now_ns.saturating_sub(seconds.saturating_mul(Self::SECOND_NS)))
+            }
+            None => text.parse().map_err(|_| wrong()),
+        }
+    }
+
+    fn stretch(text: &str, now_ns: u64) -> Result<Stretch, Refusal> {
+        let wrong = || {
+            Refusal::Malformed(format!(
+                "`{}` is no stretch: write FROM..UNTIL",
+                text.escape_debug()
+            ))
+        };
+        let (from, until) = text.split_once("..").ok_or_else(wrong)?;
+        let until_ns = if until.is_empty() {
+            now_ns
+        } else {
+            Self::moment(until, now_ns)?
+        };
+        let stretch = Stretch {
+            from_ns: Self::moment(from, now_ns)?,
+            until_ns,
+        };
+        if stretch.from_ns < stretch.until_ns {
+            Ok(stretch)
+        } else {
+            Err(wrong())
+        }
+    }
+}
+
+impl GraphQuery {
+    /// The host that is meant.
+    pub(super) fn host(&self, shared: &Shared) -> Result<String, Refusal> {
+        let named = self.host.clone().or_else(|| only_host(&shared.view()));
+        named.ok_or_else(|| Refusal::Malformed("say which host with `host=`".to_owned()))
+    }
+
+    /// The remembered stretch that is meant, if one is.
+    pub(super) fn past(&self, now_ns: u64) -> Result<Option<Stretch>, Refusal> {
+        if self.a.is_some() || self.b.is_some() {
+            return Err(Refusal::Malformed(
+                "`a` and `b` belong to /flamegraph/diff".to_owned(),
+            ));
+        }
+        match (&self.from, &self.until) {
+            (Some(from), until) => Past::stretch(
+                &format!("{from}..{}", until.as_deref().unwrap_or_default()),
+                now_ns,
+            )
+            .map(Some),
+            (None, Some(_)) => Err(Refusal::Malformed("`until` needs `from`".to_owned())),
+            (None, None) => Ok(None),
+        }
+    }
+
+    /// The two stretches that are to be compared: unless the caller says, the last half minute and the one before.
+    pub(super) fn moments(&self, now_ns: u64) -> Result<Moments, Refusal> {
+        let (a, b) = match (&self.a, &self.b) {
+            (Some(a), Some(b)) => (a.as_str(), b.as_str()),
+            (None, None) => ("-60..-30", "-30.."),
+            _ => {
+                let text = "give both times: `a=FROM..UNTIL&b=FROM..UNTIL`, for example `a=-60..-30&b=-30..`";
+                return Err(Refusal::Malformed(text.to_owned()));
+            }
+        };
+        Ok(Moments {
+            before: Past::stretch(a, now_ns)?,
+            after: Past::stretch(b, now_ns)?,
+        })
+    }
+
+    /// How many seconds are asked for.
+    pub(super) fn seconds(&self) -> Result<Option<u64>, Refusal> {
+        let most = WINDOW_MS_MAX / 1_000;
+        match self.seconds {
+            Some(seconds) if !(1..=most).contains(&seconds) => {
+                Err(Refusal::Malformed(format!("`seconds` is 1 to {most}")))
+            }
+            seconds => Ok(seconds),
+        }
+    }
+
+    /// The window of a new profile.
+    pub(super) fn window_ms(&self) -> Result<u64, Refusal> {
+        Ok(self.seconds()?.unwrap_or(10) * 1_000)
+    }
+
+    /// Samples a second of CPU time.
+    pub(super) fn hz(&self) -> Result<u32, Refusal> {
+        match self.hz {
+            Some(hz) if !(1..=HZ_MAX).contains(&hz) => {
+                Err(Refusal::Malformed(format!("`hz` is 1 to {HZ_MAX}")))
+            }
+            hz => Ok(hz.unwrap_or(99)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: u64 = 100 * Past::SECOND_NS;
+
+    fn query(from: Option<&str>, until: Option<&str>) -> GraphQuery {
+        GraphQuery {
+            from: from.map(str::to_owned),
+            until: until.map(str::to_owned),
+            ..GraphQuery::default()
+        }
+    }
+
+    #[test]
+    fn times_are_moments_or_seconds_before_now() {
+        let stretch = |from_s: u64, until_s: u64| {
+            Some(Stretch {
+                from_ns: from_s * Past::SECOND_NS,
+                until_ns: until_s * Past::SECOND_NS,
+            })
+        };
+        assert_eq!(query(Some("-30"), None).past(NOW), Ok(stretch(70, 100)));
+        assert_eq!(
+            query(Some("-30s"), Some("-10")).past(NOW),
+            Ok(stretch(70, 90))
+        );
+        assert_eq!(
+            query(Some("5000000000"), Some("7000000000")).past(NOW),
+            Ok(stretch(5, 7))
+        );
+        assert_eq!(query(None, None).past(NOW), Ok(None));
+        for (from, until) in [
+            (None, Some("-5")),
+            (Some("-5"), Some("-10")),
+            (Some("soon"), None),
+            (Some("-"), None),
+        ] {
+            assert!(query(from, until).past(NOW).is_err(), "{from:?} {until:?}");
+        }
+    }
+
+    #[test]
+    fn a_window_has_at_most_a_minute() {
+        let of = |seconds| {
+            GraphQuery {
+                seconds,
+                ..GraphQuery::default()
+            }
+            .window_ms()
+        };
+        assert_eq!(of(None), Ok(10_000));
+        assert_eq!(of(Some(60)), Ok(60_000));
+        assert!(of(Some(61)).is_err() && of(Some(0)).is_err());
+    }
+}

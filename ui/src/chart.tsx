@@ -1,0 +1,297 @@
+// One time chart: a title row with the values under the cursor, the plot, and the changes as bands and lines through it.
+
+import { useEffect, useRef } from "preact/hooks";
+import uPlot from "uplot";
+import type { Change } from "./changes.ts";
+import { columns, type Reading } from "./history.ts";
+import { store } from "./store.ts";
+
+export interface Line {
+  label: string;
+  /** A colour of the style sheet, such as `--s1`. */
+  color: string;
+  look: "line" | "dashed" | "dotted" | "area" | "step";
+  read: Reading;
+}
+
+export interface ChartSpec {
+  title: string;
+  /** Whose, and in which unit. */
+  unit: (pool: string) => string;
+  lines: Line[];
+  /** `share` is 0 to 100, `log` has decades. */
+  scale: "zero" | "share" | "log";
+  /** How a value stands in the title row. */
+  show: (value: number | undefined | null) => string;
+  /** How a value stands at the axis. */
+  tick: (value: number) => string;
+}
+
+const SYNC = "trimtab";
+const HEIGHT = 108;
+export const AXIS_WIDTH = 46;
+
+export function Chart({ spec, pool, width }: { spec: ChartSpec; pool: string; width: number }) {
+  const place = useRef<HTMLDivElement>(null);
+  const values = useRef<HTMLSpanElement>(null);
+  const plot = useRef<uPlot | undefined>(undefined);
+  const theme = document.documentElement.dataset.theme ?? "";
+
+  useEffect(() => {
+    if (!place.current || width < 80) return undefined;
+    const made = new uPlot(
+      options(spec, width, () => showValues(made, spec, values.current)),
+      data(spec, pool),
+      place.current,
+    );
+    plot.current = made;
+    showValues(made, spec, values.current);
+    let drawn = -1;
+    const update = () => {
+      if (drawn === store.history.version + store.ledger.version && store.range.zoom) return;
+      drawn = store.history.version + store.ledger.version;
+      made.setData(data(spec, pool));
+      showValues(made, spec, values.current);
+    };
+    const unsubscribe = store.subscribe(update);
+    return () => {
+      unsubscribe();
+      made.destroy();
+      plot.current = undefined;
+    };
+  }, [spec, pool, width, theme]);
+
+  return (
+    <div class="ch">
+      <div class="ch-h">
+        <span class="ch-t">
+          {spec.title} <small>{spec.unit(pool)}</small>
+        </span>
+        <span class="ch-l" ref={values}>
+          {spec.lines.map((line) => (
+            <span key={line.label}>
+              <LineSample line={line} />
+              {line.label} <b />
+            </span>
+          ))}
+        </span>
+      </div>
+      <div
+        class="plot"
+        ref={place}
+        role="img"
+        aria-label={`${spec.title}, ${spec.unit(pool)}: ${spec.lines.map((line) => line.label).join(", ")} over time`}
+      />
+    </div>
+  );
+}
+
+function LineSample({ line }: { line: Line }) {
+  const dash = { line: "", step: "", area: "", dashed: "4 2", dotted: "1.5 2.5" }[line.look];
+  return (
+    <svg width="16" height="8" aria-hidden="true">
+      {line.look === "area" ? (
+        <rect y="1" width="16" height="7" fill={`var(${line.color})`} opacity="0.3" />
+      ) : null}
+      <path
+        d="M0 4H16"
+        stroke={`var(${line.color})`}
+        stroke-width="1.6"
+        stroke-dasharray={dash}
+        fill="none"
+        transform={line.look === "area" ? "translate(0 -3)" : ""}
+      />
+    </svg>
+  );
+}
+
+function data(spec: ChartSpec, pool: string): uPlot.AlignedData {
+  const [from] = shown();
+  const samples = store.history.since((from - 5) * 1000);
+  return columns(
+    samples,
+    pool,
+    spec.lines.map((line) => line.read),
+  ) as uPlot.AlignedData;
+}
+
+/** The time that all charts show, in seconds since 1970. */
+export function shown(): [number, number] {
+  const { zoom, seconds } = store.range;
+  if (zoom) return [zoom.from, zoom.to];
+  const last = Math.max(store.history.last?.at_ms ?? 0, store.statusAt || Date.now());
+  return [last / 1000 - seconds, last / 1000];
+}
+
+function options(spec: ChartSpec, width: number, moved: () => void): uPlot.Options {
+  const style = getComputedStyle(document.documentElement);
+  const color = (name: string) => style.getPropertyValue(name).trim();
+  const font = `11px ${style.getPropertyValue("--sans")}`;
+  return {
+    width,
+    height: HEIGHT,
+    padding: [6, 1, 0, 0],
+    legend: { show: false },
+    cursor: {
+      sync: { key: SYNC, scales: ["x", null] },
+      drag: { x: true, y: false, setScale: false, dist: 6 },
+      points: { show: false },
+      y: false,
+    },
+    select: { show: true, left: 0, top: 0, width: 0, height: 0 },
+    scales: {
+      x: { time: true, range: () => shown() },
+      y: { distr: spec.scale === "log" ? 3 : 1, range: (_, low, high) => yRange(spec, low, high) },
+    },
+    axes: [
+      {
+        size: 18,
+        font,
+        stroke: color("--ink3"),
+        grid: { stroke: color("--line"), width: 1 },
+        ticks: { show: false },
+        gap: 2,
+        space: 70,
+        values: (_, ticks) => ticks.map((tick) => axisTime(tick)),
+      },
+      {
+        size: AXIS_WIDTH,
+        font,
+        stroke: color("--ink3"),
+        grid: { stroke: color("--line"), width: 1 },
+        ticks: { show: false },
+        gap: 4,
+        splits: spec.scale === "log" ? decades : thirds,
+        values: (_, ticks) => ticks.map((tick) => spec.tick(tick)),
+      },
+    ],
+    series: [{}, ...spec.lines.map((line) => series(line, color))],
+    hooks: {
+      drawClear: [(plot) => drawChanges(plot, color("--mark"), color("--ink3"))],
+      setCursor: [moved],
+      setSelect: [chosen],
+    },
+  };
+}
+
+function series(line: Line, color: (name: string) => string): uPlot.Series {
+  const stroke = color(line.color);
+  const stepped = uPlot.paths.stepped?.({ align: 1 });
+  return {
+    stroke,
+    width: 1.5,
+    spanGaps: false,
+    points: { show: false },
+    ...(line.look === "dashed" ? { dash: [5, 3] } : {}),
+    ...(line.look === "dotted" ? { dash: [2, 3], width: 1 } : {}),
+    ...(line.look === "area" ? { fill: `${stroke}26` } : {}),
+    ...(stepped && (line.look === "step" || line.look === "dotted") ? { paths: stepped } : {}),
+  };
+}
+
+function yRange(spec: ChartSpec, low: number | null, high: number | null): [number, number] {
+  if (spec.scale === "share") return [0, 100];
+  if (spec.scale === "log") {
+    const floor = 10 ** Math.floor(Math.log10(Math.max(low ?? 1, 0.01)));
+    const top = 10 ** Math.ceil(Math.log10(Math.max(high ?? 10, floor * 10) * 1.001));
+    return [floor, top];
+  }
+  return [0, roundTop(high ?? 1)];
+}
+
+/** The next of 1, 2, 3, 4, 5, 6, 8 times a power of ten. */
+function roundTop(value: number): number {
+  if (!(value > 0)) return 1;
+  const decade = 10 ** Math.floor(Math.log10(value));
+  const step = [1, 2, 3, 4, 5, 6, 8, 10].find((factor) => factor * decade >= value * 1.02) ?? 20;
+  return step * decade;
+}
+
+function thirds(_: uPlot, __: number, low: number, high: number): number[] {
+  return [low, (low + high) / 2, high];
+}
+
+function decades(_: uPlot, __: number, low: number, high: number): number[] {
+  const ticks: number[] = [];
+  for (let tick = low; tick <= high * 1.001; tick *= 10) ticks.push(tick);
+  return ticks;
+}
+
+const axisClock = new Intl.DateTimeFormat(undefined, {
+  hour: "2-digit",
+  minute: "2-digit",
+  hourCycle: "h23",
+});
+const axisSeconds = new Intl.DateTimeFormat(undefined, {
+  hour: "2-digit",
+  minute: "2-digit",
+  second: "2-digit",
+  hourCycle: "h23",
+});
+
+function axisTime(at: number): string {
+  return at % 60 === 0 ? axisClock.format(at * 1000) : axisSeconds.format(at * 1000);
+}
+
+/** Bands from a change's beginning to its verdict, and a line where it began. Changes of other pools are grey. */
+function drawChanges(plot: uPlot, mark: string, grey: string): void {
+  const { ctx, bbox } = plot;
+  const now = shown()[1];
+  ctx.save();
+  ctx.beginPath();
+  ctx.rect(bbox.left, bbox.top, bbox.width, bbox.height);
+  ctx.clip();
+  for (const change of store.ledger.changes.values()) {
+    if (change.fate === "advised") continue;
+    const own = change.pool === store.pool;
+    const open = store.openChange === change.key;
+    const [from, to] = interval(change, now);
+    const left = plot.valToPos(from, "x", true);
+    const right = plot.valToPos(to, "x", true);
+    if (right < bbox.left || left > bbox.left + bbox.width) continue;
+    ctx.fillStyle = own ? mark : grey;
+    ctx.globalAlpha = open ? 0.2 : own ? 0.09 : 0.08;
+    ctx.fillRect(left, bbox.top, Math.max(right - left, 1), bbox.height);
+    ctx.globalAlpha = open ? 1 : own ? 0.75 : 0.35;
+    ctx.strokeStyle = own ? mark : grey;
+    ctx.lineWidth = (open ? 2 : 1) * devicePixelRatio;
+    ctx.setLineDash(change.fate === "rolled back" ? [3 * devicePixelRatio, 3 * devicePixelRatio] : []);
+    ctx.beginPath();
+    ctx.moveTo(left, bbox.top);
+    ctx.lineTo(left, bbox.top + bbox.height);
+    ctx.stroke();
+  }
+  ctx.restore();
+}
+
+/** From when to when a change was on trial, in seconds. */
+export function interval(change: Change, now: number): [number, number] {
+  const from = change.begun.at_ms / 1000;
+  return [from, change.judged ? change.judged.at_ms / 1000 : change.fate === "trial" ? now : from];
+}
+
+function showValues(plot: uPlot, spec: ChartSpec, place: HTMLSpanElement | null): void {
+  if (!place) return;
+  const figures = place.querySelectorAll("b");
+  const index = plot.cursor.idx;
+  spec.lines.forEach((_, line) => {
+    const column = plot.data[line + 1];
+    const value = index === null || index === undefined ? lastOf(column) : column?.[index];
+    const figure = figures[line];
+    if (figure) figure.textContent = spec.show(value);
+  });
+}
+
+function lastOf(column: ArrayLike<number | null | undefined> | undefined) {
+  return column?.[column.length - 1];
+}
+
+/** A time was chosen by dragging. */
+function chosen(plot: uPlot): void {
+  const { left, width } = plot.select;
+  if (width < 6) return;
+  const from = plot.posToVal(left, "x");
+  const to = plot.posToVal(left + width, "x");
+  plot.setSelect({ left: 0, top: 0, width: 0, height: 0 }, false);
+  if (to - from >= 1) store.set({ range: { ...store.range, zoom: { from, to } } });
+}

@@ -1,0 +1,206 @@
+// The eight charts, in two columns with one time, one cursor and one zoom.
+
+import { useEffect, useRef, useState } from "preact/hooks";
+import { AXIS_WIDTH, Chart, type ChartSpec, shown } from "./chart.tsx";
+import * as format from "./format.ts";
+import type { Reading } from "./history.ts";
+import { Lane } from "./lane.tsx";
+import { Segments } from "./segments.tsx";
+import { store, useStore } from "./store.ts";
+
+const ofPool = (pool: string) => pool;
+const perSecond = (pool: string) => `${pool}, /s`;
+const short = (value: number) => format.number(value);
+const percent = (value: number | undefined): number | undefined =>
+  value === undefined ? undefined : value * 100;
+const ms = (value: number | undefined): number | undefined =>
+  value === undefined ? undefined : Math.max(value / 1000, 0.01);
+
+const memoryShare: Reading = (sample) =>
+  sample.rss_bytes !== undefined && sample.memory_limit_bytes
+    ? (sample.rss_bytes / sample.memory_limit_bytes) * 100
+    : undefined;
+const cpuShare: Reading = (sample) =>
+  sample.cpu_cores !== undefined && sample.quota_cores
+    ? (sample.cpu_cores / sample.quota_cores) * 100
+    : undefined;
+
+const LEFT: ChartSpec[] = [
+  {
+    title: "Workers",
+    unit: ofPool,
+    scale: "zero",
+    show: format.number,
+    tick: short,
+    lines: [
+      { label: "busy", color: "--s1", look: "area", read: (_, pool) => pool?.busy },
+      { label: "size", color: "--ink", look: "step", read: (_, pool) => pool?.workers },
+    ],
+  },
+  {
+    title: "Response time",
+    unit: (pool) => `${pool}, ms, log`,
+    scale: "log",
+    show: (value) =>
+      value === null || value === undefined ? format.DASH : format.number(Math.round(value * 10) / 10),
+    tick: short,
+    lines: [
+      { label: "p50", color: "--s1", look: "line", read: (_, pool) => ms(pool?.p50_us) },
+      { label: "p95", color: "--s3", look: "dashed", read: (_, pool) => ms(pool?.p95_us) },
+      { label: "p99", color: "--s2", look: "line", read: (_, pool) => ms(pool?.p99_us) },
+    ],
+  },
+  {
+    title: "CPU of quota",
+    unit: () => "host, %",
+    scale: "share",
+    show: format.rate,
+    tick: short,
+    lines: [
+      { label: "used", color: "--s1", look: "line", read: cpuShare },
+      {
+        label: "throttled",
+        color: "--s2",
+        look: "dashed",
+        read: (sample) => percent(sample.throttled_share),
+      },
+    ],
+  },
+  {
+    title: "Tasks and threads",
+    unit: () => "host",
+    scale: "zero",
+    show: format.number,
+    tick: short,
+    lines: [
+      { label: "tasks", color: "--s1", look: "line", read: (sample) => sample.tasks },
+      { label: "threads", color: "--s3", look: "dashed", read: (sample) => sample.threads },
+    ],
+  },
+];
+
+const RIGHT: ChartSpec[] = [
+  {
+    title: "Requests",
+    unit: perSecond,
+    scale: "zero",
+    show: format.rate,
+    tick: short,
+    lines: [
+      { label: "goodput", color: "--s1", look: "line", read: (_, pool) => pool?.goodput_per_s },
+      { label: "arriving", color: "--s2", look: "dashed", read: (_, pool) => pool?.arrivals_per_s },
+    ],
+  },
+  {
+    title: "Queue",
+    unit: ofPool,
+    scale: "zero",
+    show: format.rate,
+    tick: short,
+    lines: [
+      { label: "queued", color: "--s1", look: "area", read: (_, pool) => pool?.queued },
+      { label: "limit", color: "--ink3", look: "dotted", read: (_, pool) => pool?.queue_limit },
+    ],
+  },
+  {
+    title: "Memory of limit",
+    unit: () => "host, %",
+    scale: "share",
+    show: format.rate,
+    tick: short,
+    lines: [{ label: "used", color: "--s1", look: "line", read: memoryShare }],
+  },
+  {
+    title: "Errors",
+    unit: perSecond,
+    scale: "zero",
+    show: format.rate,
+    tick: short,
+    lines: [
+      { label: "failed", color: "--s2", look: "line", read: (_, pool) => pool?.failed_per_s },
+      { label: "rejected or late", color: "--s1", look: "dashed", read: (_, pool) => pool?.lost_per_s },
+    ],
+  },
+];
+
+const SPANS: [string, number][] = [
+  ["1 min", 60],
+  ["5 min", 300],
+  ["15 min", 900],
+  ["1 h", 3600],
+];
+
+export function Charts() {
+  const { status, pool, range } = useStore();
+  const pools = Object.keys(status?.pools ?? {});
+  const chosen = range.zoom ? "" : String(range.seconds);
+  return (
+    <section class="charts" id="charts" aria-labelledby="h-charts">
+      <div class="sec-head">
+        <h2 id="h-charts">Charts</h2>
+        <Segments
+          label="Pool shown"
+          options={pools.map((name) => [name, name])}
+          value={pool}
+          choose={(name) => store.set({ pool: name })}
+        />
+        <Segments
+          label="Time shown"
+          options={SPANS.map(([name, seconds]) => [name, String(seconds)])}
+          value={chosen}
+          choose={(seconds) => store.set({ range: { seconds: Number(seconds), zoom: undefined } })}
+        />
+        {range.zoom ? (
+          <button
+            class="btn small"
+            type="button"
+            onClick={() => store.set({ range: { ...range, zoom: undefined } })}
+          >
+            Show all
+          </button>
+        ) : null}
+        <span class="readout" aria-live="off">
+          {range.zoom ? (
+            <>
+              <b>{format.time(range.zoom.from * 1000)}</b> to <b>{format.time(range.zoom.to * 1000)}</b>
+            </>
+          ) : null}
+        </span>
+      </div>
+      <Grid pool={pool} />
+    </section>
+  );
+}
+
+function Grid({ pool }: { pool: string }) {
+  const grid = useRef<HTMLElement>(null);
+  const [width, setWidth] = useState(0);
+  useEffect(() => {
+    const element = grid.current;
+    if (!element) return undefined;
+    const measure = () => {
+      const column = element.querySelector(".ccol");
+      if (column) setWidth(Math.floor(column.getBoundingClientRect().width));
+    };
+    const watch = new ResizeObserver(measure);
+    watch.observe(element);
+    measure();
+    return () => watch.disconnect();
+  }, []);
+  return (
+    <fieldset
+      class="chartgrid"
+      ref={grid as never}
+      aria-label="Time charts with one shared cursor; drag to choose a time"
+    >
+      {[LEFT, RIGHT].map((specs, side) => (
+        <div class="ccol" key={side === 0 ? "left" : "right"}>
+          <Lane offset={AXIS_WIDTH} width={width} range={shown()} />
+          {specs.map((spec) => (
+            <Chart key={spec.title} spec={spec} pool={pool} width={width} />
+          ))}
+        </div>
+      ))}
+    </fieldset>
+  );
+}

@@ -1,0 +1,310 @@
+// The decisions: what was changed, why, what was expected, what came of it. Decisions to hold are folded and counted.
+
+import { useState } from "preact/hooks";
+import type { Change, Fate } from "./changes.ts";
+import * as format from "./format.ts";
+import { Glyph } from "./glyph.tsx";
+import { cardId } from "./lane.tsx";
+import { Segments } from "./segments.tsx";
+import { type Store, store, useStore } from "./store.ts";
+import type { DecisionEntry, Figures, Verdict } from "./wire.ts";
+
+/** How many decisions are shown before the older ones are asked for. */
+const SHOWN = 9;
+
+export function Decisions() {
+  const page = useStore();
+  const pools = Object.keys(page.status?.pools ?? {});
+  const [more, setMore] = useState(0);
+  const changes = page.ledger.newest().filter((change) => wanted(page, change));
+  const opened = changes.findIndex((change) => change.key === page.openChange);
+  const shown = Math.max(SHOWN + more, opened + 1);
+  return (
+    <section class="decisions" id="decisions" aria-labelledby="h-dec">
+      <div class="sec-head">
+        <h2 id="h-dec">Decisions</h2>
+        <Segments
+          label="Kind of decision"
+          options={[
+            ["all", "all"],
+            ["kept", "kept"],
+            ["rolled back", "rolled back"],
+          ]}
+          value={page.kind}
+          choose={(kind) => store.set({ kind: kind as Store["kind"] })}
+        />
+        <label class="pick">
+          <span class="vh">Pool of the decisions</span>
+          <select
+            value={page.onlyPool ?? ""}
+            onChange={(event) =>
+              store.set({ onlyPool: event.currentTarget.value || undefined } as Partial<Store>)
+            }
+          >
+            <option value="">every pool</option>
+            {pools.map((name) => (
+              <option key={name} value={name}>
+                {name}
+              </option>
+            ))}
+          </select>
+        </label>
+      </div>
+      <ol class="dlist">
+        {changes.slice(0, shown).map((change) => (
+          <Card key={change.key} change={change} open={page.openChange === change.key} />
+        ))}
+      </ol>
+      {changes.length > shown ? (
+        <button type="button" class="lnk older" onClick={() => setMore(shown + 20 - SHOWN)}>
+          Show older, {changes.length - shown} more
+        </button>
+      ) : null}
+      {changes.length === 0 ? <p class="empty">{nothing(page)}</p> : null}
+      <Held />
+    </section>
+  );
+}
+
+function wanted(page: Store, change: Change): boolean {
+  const kind = page.kind === "all" || change.fate === page.kind;
+  return kind && (page.onlyPool === undefined || page.onlyPool === change.pool);
+}
+
+function nothing(page: Store): string {
+  if (page.ledger.changes.size > 0) return "No decision of this kind.";
+  return "Nothing was changed yet. Below is why, each time.";
+}
+
+function Card({ change, open }: { change: Change; open: boolean }) {
+  return (
+    <li class={open ? "d open" : "d"} id={cardId(change)}>
+      <button
+        type="button"
+        class="d-h"
+        aria-expanded={open}
+        onClick={() => store.set({ openChange: open ? undefined : change.key } as Partial<Store>)}
+      >
+        <span class="d-g">
+          <Glyph fate={change.fate} />
+        </span>
+        <span class="d-w">
+          {change.generation === undefined ? null : <span class="n">{change.generation}</span>}
+          {title(change)}
+        </span>
+        <span class="d-o">
+          <b class={tone(change.fate)}>{outcomeWord(change)}</b> · {format.time(change.begun.at_ms)}
+        </span>
+        <span class="d-y">{sentence(change)}</span>
+      </button>
+      {open ? <Body change={change} /> : null}
+    </li>
+  );
+}
+
+function title(change: Change): string {
+  const parts = change.set.map(({ knob, from, to }) => `${knob} ${from} → ${to}`);
+  return `${change.pool} ${parts.join(", ")}`;
+}
+
+function tone(fate: Fate): string {
+  return { kept: "o-kept", trial: "o-trial", "rolled back": "o-back", advised: "o-wait", ended: "o-back" }[
+    fate
+  ];
+}
+
+function outcomeWord(change: Change): string {
+  return {
+    kept: "kept",
+    trial: "on trial",
+    "rolled back": "rolled back",
+    advised: "would try",
+    ended: "ended",
+  }[change.fate];
+}
+
+/** The ledger's own sentences without the line of the profile, which stands below. */
+function sentence(change: Change): string {
+  const parts = [why(change.begun).replace(/; [^;]*$/, ".")];
+  if (change.judged) parts.push(why(change.judged));
+  else if (change.ended?.reason) parts.push(change.ended.text);
+  return parts.join(" ");
+}
+
+function why(entry: DecisionEntry): string {
+  const text = entry.text.replace(/ \(bound by [^()]*\)\.$/, ".");
+  const colon = text.indexOf(": ");
+  if (colon < 0) return text;
+  const rest = text.slice(colon + 2);
+  return rest.charAt(0).toUpperCase() + rest.slice(1);
+}
+
+function Body({ change }: { change: Change }) {
+  const judged = change.judged ?? change.begun;
+  const bounds = change.begun.bound_by ?? [];
+  return (
+    <div class="d-b">
+      <EvidenceTable
+        before={judged.evidence.before ?? change.begun.evidence.now}
+        now={change.judged?.evidence.now}
+      />
+      <Proof change={change} />
+      <p class="side">
+        Regime {format.words(change.begun.regime)}, level {change.begun.level}, profile {change.begun.profile}
+        .
+        {change.begun.evidence.cpu_share === undefined
+          ? ""
+          : ` CPU of quota ${format.share(change.begun.evidence.cpu_share)}.`}
+        {change.begun.evidence.memory_share === undefined
+          ? ""
+          : ` Memory of limit ${format.share(change.begun.evidence.memory_share)}.`}
+      </p>
+      {bounds.map((bound) => (
+        <p class="side" key={bound.key}>
+          Bound by <code>{bound.key}</code>,{" "}
+          {bound.file === "" ? "built in" : `${bound.file}:${bound.line}:${bound.column}`}.
+        </p>
+      ))}
+    </div>
+  );
+}
+
+const ROWS: [string, (figures: Figures) => string][] = [
+  ["workers", (figures) => format.number(figures.workers)],
+  ["goodput, /s", (figures) => format.rate(figures.goodput_per_s)],
+  ["arriving, /s", (figures) => format.rate(figures.arrivals_per_s)],
+  ["busy", (figures) => format.rate(figures.busy)],
+  ["queued", (figures) => format.rate(figures.queued)],
+  ["rejected or late, /s", (figures) => format.rate(figures.lost_per_s)],
+  ["failed, /s", (figures) => format.rate(figures.failed_per_s)],
+  ["p50", (figures) => format.micros(figures.p50_us)],
+  ["p99", (figures) => format.micros(figures.p99_us)],
+  ["completed", (figures) => `${format.number(figures.completed)} in ${format.span(figures.seconds)}`],
+];
+
+function EvidenceTable({ before, now }: { before: Figures | undefined; now: Figures | undefined }) {
+  if (!before && !now) return null;
+  return (
+    <table class="ev">
+      <thead>
+        <tr>
+          <th scope="col">Evidence</th>
+          <th scope="col">before</th>
+          <th scope="col">on trial</th>
+        </tr>
+      </thead>
+      <tbody>
+        {ROWS.map(([name, show]) => (
+          <tr key={name}>
+            <td>{name}</td>
+            <td>{before ? show(before) : format.DASH}</td>
+            <td>{now ? show(now) : format.DASH}</td>
+          </tr>
+        ))}
+      </tbody>
+    </table>
+  );
+}
+
+/** Expected against measured: nought, the gain that keeps the change, what was expected, what came with two standard errors. */
+function Proof({ change }: { change: Change }) {
+  const verdict = change.judged?.reason.verdict;
+  const base = change.begun.evidence.now?.goodput_per_s;
+  const expected = change.begun.expectation;
+  const hoped =
+    expected?.goodput_per_s !== undefined && base !== undefined ? expected.goodput_per_s - base : undefined;
+  const gain = measured(verdict);
+  if (gain === undefined && hoped === undefined) return null;
+  const error = 2 * (verdict?.error_per_s ?? 0);
+  const least = expected?.least_gain_per_s;
+  const ends = [
+    0,
+    hoped,
+    gain === undefined ? undefined : gain - error,
+    gain === undefined ? undefined : gain + error,
+    least,
+  ];
+  const known = ends.filter((end) => end !== undefined);
+  const [low, high] = [Math.min(...known), Math.max(...known)];
+  const room = Math.max(high - low, 1e-9);
+  const x = (value: number) => 20 + ((value - low) / room) * 260;
+  return (
+    <div class="proof">
+      <svg viewBox="0 0 300 52" role="img" aria-label={proofText(hoped, gain, error, least)}>
+        <line x1="8" x2="292" y1="26" y2="26" stroke="var(--line)" />
+        {least === undefined ? null : (
+          <line x1={x(least)} x2="292" y1="26" y2="26" stroke="var(--good)" stroke-width="3" opacity="0.5" />
+        )}
+        <line x1={x(0)} x2={x(0)} y1="18" y2="34" stroke="var(--edge)" />
+        <text class="pt" x={x(0)} y="46" text-anchor="middle">
+          0
+        </text>
+        {gain === undefined ? null : (
+          <>
+            <line
+              x1={x(gain - error)}
+              x2={x(gain + error)}
+              y1="26"
+              y2="26"
+              stroke="var(--ink)"
+              stroke-width="1.5"
+            />
+            <circle cx={x(gain)} cy="26" r="4" fill="var(--ink)" />
+          </>
+        )}
+        {hoped === undefined ? null : (
+          <path
+            d={`M${x(hoped)} 21l5 5-5 5-5-5z`}
+            fill="var(--paper)"
+            stroke="var(--ink)"
+            stroke-width="1.2"
+          />
+        )}
+      </svg>
+      <p class="side">{proofText(hoped, gain, error, least)}</p>
+    </div>
+  );
+}
+
+function measured(verdict: Verdict | undefined): number | undefined {
+  if (verdict?.loss_per_s !== undefined) return -verdict.loss_per_s;
+  return verdict?.gain_per_s;
+}
+
+function proofText(
+  hoped: number | undefined,
+  gain: number | undefined,
+  error: number,
+  least: number | undefined,
+): string {
+  const parts: string[] = [];
+  if (hoped !== undefined) parts.push(`expected ${format.signed(hoped)} /s`);
+  if (gain !== undefined) parts.push(`measured ${format.signed(gain)} ± ${format.rate(error)} /s`);
+  if (least !== undefined) parts.push(`kept only above ${format.signed(least)} /s`);
+  const text = parts.join("; ");
+  return `Goodput: ${text}.`;
+}
+
+function Held() {
+  const { ledger } = useStore();
+  const reasons = [...ledger.held.entries()].sort(([, left], [, right]) => right.count - left.count);
+  const total = reasons.reduce((sum, [, { count }]) => sum + count, 0);
+  if (total === 0) return null;
+  return (
+    <details class="held">
+      <summary>
+        Held {format.number(total)} times since {format.time(ledger.heldSince ?? 0)} and said why each time
+      </summary>
+      <ul>
+        {reasons.map(([kind, { count, text, pool }]) => (
+          <li key={kind}>
+            <b>{format.number(count)}</b>
+            <span>
+              {format.words(kind)}; last, {pool}: {text}
+            </span>
+          </li>
+        ))}
+      </ul>
+    </details>
+  );
+}

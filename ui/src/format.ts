@@ -1,0 +1,95 @@
+// Numbers and times as people read them. A figure that is absent is a dash, never a nought.
+
+const THIN = "\u202f";
+export const MINUS = "\u2212";
+export const DASH = "–";
+
+/** A number with so many digits as tell something, and thin spaces between thousands. */
+export function number(value: number | undefined | null): string {
+  if (value === undefined || value === null || !Number.isFinite(value)) return DASH;
+  const size = Math.abs(value);
+  const digits = size >= 100 || Number.isInteger(value) ? 0 : size >= 10 ? 1 : 2;
+  const text = size.toFixed(digits).replace(/\B(?=(\d{3})+(?!\d))/g, ",");
+  return value < 0 && Number(size.toFixed(digits)) !== 0 ? MINUS + text : text;
+}
+
+/** A rate with one digit behind the point at most. */
+export function rate(value: number | undefined | null): string {
+  if (value === undefined || value === null) return DASH;
+  return number(Math.abs(value) >= 10 ? Math.round(value) : Math.round(value * 10) / 10);
+}
+
+/** Microseconds as milliseconds or seconds. */
+export function micros(value: number | undefined | null): string {
+  if (value === undefined || value === null) return DASH;
+  return millis(value / 1000);
+}
+
+export function millis(value: number): string {
+  if (value < 1) return `${value.toFixed(2)}${THIN}ms`;
+  if (value < 10) return `${value.toFixed(1)}${THIN}ms`;
+  if (value < 1000) return `${Math.round(value)}${THIN}ms`;
+  if (value < 10_000) return `${(value / 1000).toFixed(1)}${THIN}s`;
+  return `${number(Math.round(value / 1000))}${THIN}s`;
+}
+
+export function share(value: number | undefined | null): string {
+  if (value === undefined || value === null) return DASH;
+  const percent = value * 100;
+  const digits = Math.abs(percent) >= 10 || percent === 0 ? 0 : Math.abs(percent) >= 1 ? 1 : 2;
+  return `${percent.toFixed(digits)}${THIN}%`.replace("-", MINUS);
+}
+
+export function bytes(value: number | undefined | null): string {
+  if (value === undefined || value === null) return DASH;
+  const units = ["B", "KiB", "MiB", "GiB", "TiB"];
+  let size = value;
+  let unit = 0;
+  while (size >= 1024 && unit < units.length - 1) {
+    size /= 1024;
+    unit += 1;
+  }
+  return `${number(size >= 100 ? Math.round(size) : size)}${THIN}${units[unit]}`;
+}
+
+export function signed(value: number | undefined): string {
+  if (value === undefined) return DASH;
+  const text = number(Math.round(Math.abs(value) * 10) / 10);
+  return value < 0 ? MINUS + text : `+${text}`;
+}
+
+const clock = new Intl.DateTimeFormat(undefined, {
+  hour: "2-digit",
+  minute: "2-digit",
+  second: "2-digit",
+  hourCycle: "h23",
+});
+const clockShort = new Intl.DateTimeFormat(undefined, {
+  hour: "2-digit",
+  minute: "2-digit",
+  hourCycle: "h23",
+});
+
+export function time(atMs: number): string {
+  return clock.format(atMs);
+}
+
+export function timeShort(atMs: number): string {
+  return clockShort.format(atMs);
+}
+
+/** A length of time in its two largest units. */
+export function span(seconds: number): string {
+  if (seconds < 1) return `${number(Math.round(seconds * 10) / 10)}${THIN}s`;
+  if (seconds < 90) return `${Math.round(seconds)}${THIN}s`;
+  if (seconds < 5400) return `${Math.round(seconds / 60)}${THIN}min`;
+  if (seconds < 172_800) {
+    const hours = Math.floor(seconds / 3600);
+    return `${hours}${THIN}h ${Math.round((seconds - hours * 3600) / 60)}${THIN}min`;
+  }
+  return `${Math.round(seconds / 86_400)}${THIN}d`;
+}
+
+export function words(kind: string): string {
+  return kind.replaceAll("_", "-");
+}

@@ -1,0 +1,77 @@
+// The lane above a column of charts: each change as a button where it began.
+
+import type { Change } from "./changes.ts";
+import * as format from "./format.ts";
+import { Glyph } from "./glyph.tsx";
+import { store, useStore } from "./store.ts";
+
+/** Marks that are nearer than this, in pixels, are shown as one. */
+const NEAR = 32;
+
+interface Mark {
+  left: number;
+  changes: Change[];
+}
+
+export function Lane({ offset, width, range }: { offset: number; width: number; range: [number, number] }) {
+  const { ledger, openChange, pool } = useStore();
+  const [from, to] = range;
+  const room = Math.max(1, width - offset - 1);
+  const marks: Mark[] = [];
+  for (const change of ledger.changes.values()) {
+    if (change.fate === "advised") continue;
+    const at = change.begun.at_ms / 1000;
+    if (at < from || at > to) continue;
+    const left = ((at - from) / (to - from)) * room;
+    const last = marks[marks.length - 1];
+    if (last && left - last.left < NEAR) last.changes.push(change);
+    else marks.push({ left, changes: [change] });
+  }
+  return (
+    <div class="lane">
+      {marks.map((mark) => {
+        const change = mark.changes.find(({ pool: of }) => of === pool) ?? mark.changes[0];
+        if (!change) return null;
+        const many = mark.changes.length > 1;
+        return (
+          <button
+            key={change.key}
+            type="button"
+            class={mark.changes.some(({ pool: of }) => of === pool) ? "" : "other"}
+            style={{ left: `${mark.left}px` }}
+            aria-current={mark.changes.some(({ key }) => key === openChange)}
+            aria-label={
+              many ? `${mark.changes.length} decisions from ${name(change)}` : `Decision ${name(change)}`
+            }
+            onClick={() => openCard(mark.changes, openChange)}
+          >
+            <span>{many ? `×${mark.changes.length}` : (change.generation ?? "")}</span>
+            <Glyph fate={change.fate} />
+          </button>
+        );
+      })}
+    </div>
+  );
+}
+
+/** Opens the card of a mark's change; pressed again, that of its next one. */
+function openCard(changes: Change[], open: string | undefined): void {
+  const at = changes.findIndex(({ key }) => key === open);
+  const next = changes[(at + 1) % changes.length];
+  if (!next) return;
+  store.set({ openChange: next.key, kind: "all", onlyPool: undefined });
+  requestAnimationFrame(() => {
+    const card = document.getElementById(cardId(next));
+    card?.scrollIntoView({ block: "nearest" });
+    card?.querySelector("button")?.focus({ preventScroll: true });
+  });
+}
+
+export function cardId(change: Change): string {
+  return `change-${change.key}`;
+}
+
+function name(change: Change): string {
+  const set = change.set.map(({ knob, from, to }) => `${knob} ${from} to ${to}`).join(", ");
+  return `${change.generation ?? ""}: ${change.pool} ${set}, ${change.fate}, ${format.time(change.begun.at_ms)}`;
+}

@@ -1,0 +1,168 @@
+// What the sidecar's API answers, as far as this page reads it. The full description is /openapi in the documentation.
+
+export type Value = number | string;
+export type Mode = "observe" | "advise" | "act";
+export type Action = "hold" | "try" | "confirm" | "roll_back" | "advise";
+
+export interface Citation {
+  key: string;
+  file: string;
+  line: number;
+  column: number;
+}
+
+export interface Figures {
+  seconds: number;
+  workers?: number;
+  completed: number;
+  good: number;
+  arrivals_per_s: number;
+  goodput_per_s: number;
+  busy?: number;
+  queued?: number;
+  lost_per_s?: number;
+  failed_per_s?: number;
+  p50_us?: number;
+  p99_us?: number;
+  wait_p95_us?: number;
+}
+
+export interface Verdict {
+  kind: string;
+  gain_per_s?: number;
+  loss_per_s?: number;
+  error_per_s?: number;
+  before_us?: number;
+  now_us?: number;
+  before_per_s?: number;
+  now_per_s?: number;
+}
+
+export interface Reason {
+  kind: string;
+  verdict?: Verdict;
+  holder?: string;
+  expires_in_ms?: number;
+  [figure: string]: unknown;
+}
+
+export interface Evidence {
+  now?: Figures;
+  before?: Figures;
+  cpu_share?: number;
+  memory_share?: number;
+}
+
+export interface ChangeSummary {
+  generation: number;
+  set: Record<string, { from: Value; to: Value }>;
+}
+
+export interface Decision {
+  action: Action;
+  reason: Reason;
+  regime: string;
+  level: string;
+  load?: number;
+  profile: string;
+  evidence: Evidence;
+  expectation?: { goodput_per_s?: number; least_gain_per_s?: number };
+  change?: ChangeSummary;
+  bound_by?: Citation[];
+}
+
+interface EntryHead {
+  id: string;
+  at_ms: number;
+  moment_ns: number;
+  host: string;
+  instance?: string;
+  pool?: string;
+  text: string;
+}
+
+export type DecisionEntry = EntryHead & Decision & { entry: "decision" };
+export type OutcomeEntry = EntryHead & {
+  entry: "outcome";
+  action: Action;
+  generation: number;
+  reason?: Reason;
+  took_us: number;
+};
+export type OtherEntry = EntryHead & {
+  entry: Exclude<string, "decision" | "outcome">;
+  [key: string]: unknown;
+};
+export type Entry = DecisionEntry | OutcomeEntry | OtherEntry;
+
+export interface PoolSample {
+  workers?: number;
+  timeout_ms?: number;
+  queue_limit?: number;
+  busy?: number;
+  queued?: number;
+  arrivals_per_s?: number;
+  completions_per_s?: number;
+  goodput_per_s?: number;
+  lost_per_s?: number;
+  failed_per_s?: number;
+  p50_us?: number;
+  p95_us?: number;
+  p99_us?: number;
+  wait_p95_us?: number;
+}
+
+export interface Sample {
+  at_ms: number;
+  moment_ns: number;
+  cpu_cores?: number;
+  quota_cores?: number;
+  throttled_share?: number;
+  rss_bytes?: number;
+  memory_limit_bytes?: number;
+  threads?: number;
+  tasks?: number;
+  pools: Record<string, PoolSample>;
+}
+
+export interface KnobStatus {
+  value: Value;
+  effective: Value;
+  baseline: Value;
+  min: number;
+  max: number;
+}
+
+export interface PoolStatus {
+  profile: string;
+  phase: "baseline" | "trial" | "confirmed";
+  generation: number;
+  knobs: Record<string, KnobStatus>;
+  inert?: string[];
+  decision?: Decision;
+  text: string;
+  changes: { made: number; kept: number; rolled_back: number; refused: number };
+}
+
+export interface HostStatus {
+  host: string;
+  mode: Mode;
+  absent?: string;
+  summary: string;
+  app: string;
+  version: string;
+  instance?: string;
+  pid?: number;
+  frozen: boolean;
+  lease_holder?: string;
+  lease_ours: boolean;
+  age_ms?: number;
+  conformance: number;
+  sample: Sample;
+  pools: Record<string, PoolStatus>;
+}
+
+export interface Readiness {
+  ready: boolean;
+  checks: Record<string, { ok: boolean; text: string }>;
+}

@@ -1,0 +1,247 @@
+// The dashboard in a real browser, against a real sidecar beside a real service under load.
+
+import assert from "node:assert/strict";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { createServer } from "node:http";
+import { createRequire } from "node:module";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, before, describe, it } from "node:test";
+import { openBrowser, PATIENCE, Service, Sidecar, until } from "./stage.mjs";
+
+const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
+const shots = process.env.TRIMTAB_SCREENSHOTS;
+
+let browser;
+let service;
+let sidecar;
+
+before(async () => {
+  browser = await openBrowser();
+  service = await Service.start();
+  sidecar = await Sidecar.start(service.directory);
+  service.load(300);
+});
+
+after(async () => {
+  await browser?.close();
+  await sidecar?.end();
+  await service?.end();
+});
+
+/** A page that fails the test when it throws, or asks anybody else for anything. */
+async function open(options = {}, url = sidecar.url) {
+  const context = await browser.newContext({ viewport: { width: 1440, height: 1000 }, ...options });
+  const page = await context.newPage();
+  page.setDefaultTimeout(PATIENCE);
+  page.faults = [];
+  page.on("pageerror", (error) => page.faults.push(error.message));
+  page.on("request", (request) => {
+    if (!request.url().startsWith(url) && !request.url().startsWith("data:")) page.faults.push(request.url());
+  });
+  await page.goto(url);
+  return page;
+}
+
+async function close(page) {
+  assert.deepEqual(page.faults, []);
+  await page.context().close();
+}
+
+async function shoot(page, name) {
+  if (!shots) return;
+  mkdirSync(shots, { recursive: true });
+  await page.screenshot({ path: join(shots, `${name}.png`) });
+}
+
+async function violations(page) {
+  await page.evaluate(axe);
+  const found = await page.evaluate(() => globalThis.axe.run(document));
+  const serious = found.violations.filter(({ impact }) => impact === "serious" || impact === "critical");
+  return serious.map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html.slice(0, 160)).join(" | ")}`);
+}
+
+/** How many different colours a chart's canvas has: an empty one has few. */
+function inked(page) {
+  return page.evaluate(() => {
+    const canvas = document.querySelector(".plot canvas");
+    if (!canvas) return 0;
+    const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+    const colours = new Set();
+    for (let at = 0; at < data.length; at += 4)
+      colours.add((data[at] << 16) | (data[at + 1] << 8) | data[at + 2]);
+    return colours.size;
+  });
+}
+
+describe("the dashboard", () => {
+  it("shows the pool with its figures, and charts that fill and move", async () => {
+    const page = await open();
+    await page.locator(".prow .p-name", { hasText: "web" }).waitFor();
+    await until("goodput is shown", async () =>
+      /[1-9]/.test(await page.locator(".p-good .big").textContent()),
+    );
+    assert.equal(await page.locator(".plot canvas").count(), 8);
+    await until("a chart is drawn", async () => (await inked(page)) > 20);
+    const picture = () => page.evaluate(() => document.querySelector(".plot canvas").toDataURL());
+    const earlier = await picture();
+    await until("the chart moves", async () => (await picture()) !== earlier);
+    await close(page);
+  });
+
+  it("shows a decision with its reason, its evidence and what came of it", async () => {
+    const page = await open();
+    const card = page.locator(".d").last();
+    await card.waitFor();
+    await card.locator(".d-h").click();
+    await card.locator(".ev").waitFor();
+    const text = await card.textContent();
+    for (const expected of [
+      "web workers 10 →",
+      "waits for workers",
+      "goodput, /s",
+      "expected",
+      "Bound by workers.max",
+    ]) {
+      assert.ok(text.includes(expected), `${expected} in: ${text}`);
+    }
+    await until("it is judged", async () =>
+      /kept|rolled back/.test(await card.locator(".d-o").textContent()),
+    );
+    await until("its mark is in the lane", async () => (await page.locator(".lane button").count()) > 0);
+    await shoot(page, "wide-light");
+    await close(page);
+  });
+
+  it("opens the card of a mark that is pressed, and shows the time that is dragged over", async () => {
+    const page = await open();
+    await page.locator(".lane button").first().click();
+    await page.locator(".d.open .d-h:focus").waitFor();
+    const plot = page.locator(".u-over").first();
+    const box = await plot.boundingBox();
+    await page.mouse.move(box.x + box.width * 0.8, box.y + 20);
+    await page.mouse.down();
+    await page.mouse.move(box.x + box.width * 0.95, box.y + 20, { steps: 5 });
+    await page.mouse.up();
+    await page.getByRole("button", { name: "Show all" }).click();
+    await page.getByRole("button", { name: "Show all" }).waitFor({ state: "detached" });
+    await close(page);
+  });
+
+  it("has no serious fault of accessibility, in light and in dark", async () => {
+    for (const colorScheme of ["light", "dark"]) {
+      const page = await open({ colorScheme });
+      await page.locator(".d-h").first().click();
+      assert.deepEqual(await violations(page), [], colorScheme);
+      await shoot(page, `axe-${colorScheme}`);
+      await close(page);
+    }
+  });
+
+  it("does not scroll sideways from 320 pixels to a wall", async () => {
+    for (const width of [320, 390, 768, 1100, 1440, 2560]) {
+      const page = await open({ viewport: { width, height: 900 } });
+      await page.locator(".d-h").first().waitFor();
+      const [content, room] = await page.evaluate(() => [document.documentElement.scrollWidth, innerWidth]);
+      assert.ok(content <= room, `${content} pixels at ${width}`);
+      if (width === 390) await shoot(page, "phone");
+      await close(page);
+    }
+  });
+
+  it("reads one stream for all tabs of a browser", async () => {
+    const context = await browser.newContext();
+    let streams = 0;
+    context.on("request", (request) => {
+      if (request.url().includes("/api/v1/events")) streams += 1;
+    });
+    const pages = [];
+    for (let tab = 0; tab < 6; tab += 1) {
+      const page = await context.newPage();
+      await page.goto(sidecar.url);
+      pages.push(page);
+    }
+    for (const page of pages) {
+      await page.locator(".dot:not(.warn)").first().waitFor();
+      const age = () => page.locator(".facts small", { hasText: "ago" }).textContent();
+      await until("the figures of this tab are new", async () => Number.parseFloat(await age()) < 1.5);
+    }
+    assert.equal(streams, 1);
+    await context.close();
+  });
+
+  it("says that it lost the sidecar, and goes on when that is back", async () => {
+    const page = await open();
+    await page.locator(".d-h").first().waitFor();
+    const changes = await page.locator(".d").count();
+    await sidecar.end("SIGKILL");
+    await page.getByText("This page lost the sidecar").waitFor();
+    await shoot(page, "lost");
+    sidecar = await Sidecar.start(service.directory, { port: sidecar.port });
+    await page.getByText("This page lost the sidecar").waitFor({ state: "detached" });
+    await until("the figures are new", async () =>
+      (await page.locator(".facts").textContent()).includes("live"),
+    );
+    assert.ok((await page.locator(".d").count()) >= Math.min(changes, 1), "what was known stays");
+    await close(page);
+  });
+
+  it("says that the host is gone", async () => {
+    const page = await open();
+    await page.locator(".dot:not(.warn)").first().waitFor();
+    await service.program.end("SIGKILL");
+    await page.getByText(/No reading for/).waitFor();
+    await shoot(page, "no-host");
+    await close(page);
+  });
+});
+
+describe("what a host calls itself", () => {
+  it("stays text", async (test) => {
+    const directory = mkdtempSync(join(tmpdir(), "trimtab-names-"));
+    const evil = '</script><img src=x onerror="globalThis.caught=1">';
+    const began = process.hrtime.bigint();
+    const host = createServer((_, answer) => {
+      const at_ns = Number(process.hrtime.bigint() - began) + 1_000_000_000;
+      const knob = {
+        value: 4,
+        effective: 4,
+        baseline: 4,
+        min: 1,
+        max: 9,
+        granularity: 1,
+        kind: "integer",
+        max_ratio_bp: 20000,
+        unit: "workers",
+        shrink: "drains",
+        persists: false,
+      };
+      const state = {
+        api: 1,
+        app: evil,
+        version: evil,
+        instance: "one",
+        at_ns,
+        features: [],
+        labels: { zone: evil },
+      };
+      const pools = { web: { phase: "baseline", kind: "web", knobs: { workers: knob } } };
+      answer.setHeader("content-type", "application/json");
+      answer.end(JSON.stringify({ ...state, pools }));
+    });
+    await new Promise((done) => host.listen(join(directory, "control.sock"), done));
+    test.after(() => {
+      host.close();
+      host.closeAllConnections();
+      rmSync(directory, { recursive: true });
+    });
+    const other = await Sidecar.start(directory, { mode: "observe" });
+    test.after(() => other.end());
+    const page = await open({}, other.url);
+    await page.getByText("<img src=x").first().waitFor();
+    assert.equal(await page.evaluate(() => globalThis.caught), undefined);
+    assert.equal(await page.locator("img").count(), 0);
+    await page.getByText("Observe: Trimtab reads and changes nothing.").waitFor();
+    await close(page);
+  });
+});
