@@ -136,6 +136,18 @@ impl Deadline {
         Self(Moment::Tokio(instant))
     }
 
+    /// On tokio's clock, unless it has passed.
+    pub(crate) fn ahead(self) -> Option<Instant> {
+        let now = Instant::now();
+        match self.0 {
+            Moment::Boot(_) => {
+                let left = self.remaining();
+                (!left.is_zero()).then(|| now + left)
+            }
+            Moment::Tokio(instant) => (instant > now).then_some(instant),
+        }
+    }
+
     /// On tokio's clock.
     pub(crate) fn instant(self) -> Instant {
         match self.0 {

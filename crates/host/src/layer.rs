@@ -14,6 +14,7 @@
 mod body;
 mod future;
 
+use crate::deadline::taken_from;
 use crate::pool::Pool;
 use http::header::{ACCEPT, CONNECTION, CONTENT_TYPE, HeaderMap, HeaderName};
 use http::{Request, Response, StatusCode};
@@ -29,13 +30,22 @@ pub use future::PoolFuture;
 #[derive(Clone, Debug)]
 pub struct PoolLayer {
     pool: Pool,
+    heeds: bool,
 }
 
 impl PoolLayer {
     /// A layer over this pool; several layers may share one pool.
     #[must_use]
     pub fn new(pool: Pool) -> Self {
-        Self { pool }
+        Self { pool, heeds: false }
+    }
+
+    /// Gives a request whose headers say how long its sender waits that much time instead of the pool's timeout, up to the pool's
+    /// maximum; see [`deadline`](crate::deadline). Whoever can send such a header decides about it, so it is off unless asked for.
+    #[must_use]
+    pub fn heed_deadlines(mut self) -> Self {
+        self.heeds = true;
+        self
     }
 }
 
@@ -45,6 +55,7 @@ impl<S> Layer<S> for PoolLayer {
     fn layer(&self, inner: S) -> PoolService<S> {
         PoolService {
             pool: self.pool.clone(),
+            heeds: self.heeds,
             inner,
         }
     }
@@ -54,6 +65,7 @@ impl<S> Layer<S> for PoolLayer {
 #[derive(Clone, Debug)]
 pub struct PoolService<S> {
     pool: Pool,
+    heeds: bool,
     inner: S,
 }
 
@@ -76,7 +88,11 @@ where
             let exempt = self.pool.exempt();
             return PoolFuture::exempt(exempt, self.inner.call(request));
         }
-        let mut enter = self.pool.enter();
+        let asked = self.heeds.then(|| taken_from(request.headers())).flatten();
+        let mut enter = match asked {
+            Some(time) => self.pool.enter_within(time),
+            None => self.pool.enter(),
+        };
         match enter.arrive() {
             Poll::Ready(Ok(permit)) => {
                 PoolFuture::admitted(permit, self.inner.call(request), bodyless)

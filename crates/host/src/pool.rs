@@ -24,7 +24,6 @@
 
 mod admission;
 mod build;
-pub(crate) mod countdown;
 pub(crate) mod cpu;
 mod drive;
 mod part;
@@ -35,6 +34,7 @@ use crate::counters::reading::Reader;
 use crate::limit::Limit;
 use crate::limit::line::LineReading;
 use crate::part::PartFigures;
+use crate::timer::Sweeper;
 use drive::Drive;
 use std::fmt;
 use std::future::Future;
@@ -88,7 +88,21 @@ impl Pool {
     /// # Errors
     /// [`PoolError`] if the work was not begun or not finished in time.
     pub fn run<F: Future>(&self, work: F) -> impl Future<Output = Result<F::Output, PoolError>> {
-        Drive::new(&self.inner, work, |_: &F::Output| Outcome::Completed)
+        Drive::new(&self.inner, None, work, |_: &F::Output| Outcome::Completed)
+    }
+
+    /// Like [`Pool::run`], with a time of the caller's own instead of the pool's timeout, up to the pool's maximum. It counts from
+    /// the arrival and covers waiting and running.
+    ///
+    /// # Errors
+    /// [`PoolError`] if the work was not begun or not finished in time.
+    pub fn run_within<F: Future>(
+        &self,
+        time: Duration,
+        work: F,
+    ) -> impl Future<Output = Result<F::Output, PoolError>> {
+        let judge = |_: &F::Output| Outcome::Completed;
+        Drive::new(&self.inner, Some(time), work, judge)
     }
 
     /// Like [`Pool::run`], for work that may end in an error of its own, which then counts as failed.
@@ -106,12 +120,17 @@ impl Pool {
             Ok(_) => Outcome::Completed,
             Err(_) => Outcome::Failed,
         };
-        Drive::new(&self.inner, work, judge)
+        Drive::new(&self.inner, None, work, judge)
     }
 
     /// Waits for a permit, for work that is not one future. Whoever holds the permit keeps to its deadline by itself.
     pub fn enter(&self) -> Enter {
-        Enter::new(Arc::clone(&self.inner))
+        Enter::new(Arc::clone(&self.inner), None)
+    }
+
+    /// Like [`Pool::enter`], with a time of the caller's own instead of the pool's timeout, up to the pool's maximum.
+    pub fn enter_within(&self, time: Duration) -> Enter {
+        Enter::new(Arc::clone(&self.inner), Some(time))
     }
 
     /// Lets work pass outside the limit and the timeout, and counts it as exempt.
@@ -164,7 +183,11 @@ pub(crate) struct Inner {
     workers: Bounds,
     queue_limit: Bounds,
     timeout_ms: Bounds,
+    /// The longest that work may take whatever is asked for, if that is a knob; else it is the timeout's largest value.
+    timeout_max_ms: Option<Bounds>,
     timeout_ms_now: AtomicU64,
+    timeout_max_ms_now: AtomicU64,
+    pub(crate) sweeper: Arc<Sweeper>,
     limit: Limit,
     reader: Mutex<(Reader, LineReading)>,
 }
@@ -176,7 +199,9 @@ impl Inner {
         workers: Bounds,
         queue_limit: Bounds,
         timeout_ms: Bounds,
+        timeout_max_ms: Option<Bounds>,
     ) -> Self {
+        let timeout_max = timeout_max_ms.map_or(timeout_ms.max, |max| max.baseline);
         let held_max = workers.max + queue_limit.max;
         Self {
             name,
@@ -184,7 +209,10 @@ impl Inner {
             workers,
             queue_limit,
             timeout_ms,
+            timeout_max_ms,
             timeout_ms_now: AtomicU64::new(timeout_ms.baseline),
+            timeout_max_ms_now: AtomicU64::new(timeout_max),
+            sweeper: Sweeper::new(),
             limit: Limit::new(workers.baseline, queue_limit.baseline, held_max),
             reader: Mutex::default(),
         }
@@ -199,8 +227,19 @@ impl Inner {
         polled
     }
 
+    /// How long work may take that did not ask for a time of its own.
     fn timeout(&self) -> Duration {
-        Duration::from_millis(self.timeout_ms_now.load(Ordering::Acquire))
+        let timeout_ms = self.timeout_ms_now.load(Ordering::Acquire);
+        Duration::from_millis(timeout_ms).min(self.timeout_max())
+    }
+
+    fn timeout_max(&self) -> Duration {
+        Duration::from_millis(self.timeout_max_ms_now.load(Ordering::Acquire))
+    }
+
+    /// How long work may take that perhaps asked for a time.
+    fn time_for(&self, asked: Option<Duration>) -> Duration {
+        asked.map_or_else(|| self.timeout(), |asked| asked.min(self.timeout_max()))
     }
 
     fn timeout_baseline(&self) -> Duration {

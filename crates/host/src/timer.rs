@@ -8,7 +8,7 @@
 //! Time is tokio's, so it is a few milliseconds late and never early. The task runs on the runtime of whoever came
 //! first, and ends when nothing waits; when that runtime ends, those who wait are woken and start it on theirs.
 
-use crate::deadline::as_ns;
+use crate::deadline::{Deadline, as_ns};
 use crate::sharded::{self, Sharded};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -41,7 +41,6 @@ pub(crate) struct Ticket {
     shard: usize,
     /// The deadline in nanoseconds since the base, and a number that tells it from others.
     key: (u64, u64),
-    waker: Waker,
 }
 
 const NEVER: u64 = u64::MAX;
@@ -58,31 +57,35 @@ impl Sweeper {
         })
     }
 
-    /// Ready once the deadline has passed; until then the task is woken when it does. The deadline is that of the first call.
+    /// Ready once the deadline has passed; until then the task is woken when it does. From then on the deadline is told by
+    /// tokio's clock; a later call with another one changes nothing.
     ///
     /// # Panics
     /// Where it has to wait outside a tokio runtime.
     pub(crate) fn poll(
         self: &Arc<Self>,
         ticket: &mut Option<Ticket>,
-        deadline: Instant,
+        deadline: &mut Deadline,
         context: &Context<'_>,
     ) -> Poll<()> {
         let Some(held) = ticket else {
-            if deadline <= Instant::now() {
+            let Some(instant) = deadline.ahead() else {
                 return Poll::Ready(());
-            }
-            *ticket = Some(self.enter(deadline, context.waker()));
+            };
+            *deadline = Deadline::at(instant);
+            *ticket = Some(self.enter(instant, context.waker()));
             return Poll::Pending;
         };
         if self.swept_ns.load(Ordering::Acquire) >= held.key.0 {
             return Poll::Ready(());
         }
-        if !held.waker.will_wake(context.waker()) {
-            held.waker.clone_from(context.waker());
-            let mut shard = self.lock(held.shard);
-            shard.waiting.insert(held.key, held.waker.clone());
+        let mut shard = self.lock(held.shard);
+        match shard.waiting.get_mut(&held.key) {
+            Some(waker) => waker.clone_from(context.waker()),
+            // It is being woken this very moment.
+            None => context.waker().wake_by_ref(),
         }
+        drop(shard);
         if !self.runs.load(Ordering::Relaxed) {
             self.start();
         }
@@ -115,7 +118,6 @@ impl Sweeper {
         Ticket {
             shard,
             key: (due_ns, number),
-            waker: waker.clone(),
         }
     }
 
@@ -221,8 +223,8 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     async fn wait(sweeper: &Arc<Sweeper>, deadline: Instant) -> Instant {
-        let mut ticket = None;
-        poll_fn(|context| sweeper.poll(&mut ticket, deadline, context)).await;
+        let (mut ticket, mut deadline) = (None, Deadline::at(deadline));
+        poll_fn(|context| sweeper.poll(&mut ticket, &mut deadline, context)).await;
         if let Some(ticket) = &ticket {
             sweeper.forget(ticket);
         }
@@ -278,9 +280,9 @@ mod tests {
         let (entered, here) = std::sync::mpsc::channel();
         let held = Arc::clone(&sweeper);
         first.spawn(async move {
-            let mut ticket = None;
+            let (mut ticket, mut deadline) = (None, Deadline::at(soon + SECOND));
             poll_fn(|context| {
-                let polled = held.poll(&mut ticket, soon + SECOND, context);
+                let polled = held.poll(&mut ticket, &mut deadline, context);
                 entered.send(()).expect("it listens");
                 polled
             })

@@ -96,7 +96,8 @@ impl Histogram {
         } else {
             us.div_ceil(1 << (octave - 32))
         };
-        let within = OCTAVE.iter().take_while(|bound| scaled > **bound).count();
+        // The bounds rise, so this counts the ones below; it looks at all of them, for that needs no guess at where to stop.
+        let within = OCTAVE.iter().filter(|bound| scaled > **bound).count();
         let bucket =
             octave * BUCKETS_PER_OCTAVE + u32::try_from(within).unwrap_or(BUCKETS_PER_OCTAVE);
         u16::try_from(bucket).unwrap_or(BUCKET_MAX)

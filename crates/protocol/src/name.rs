@@ -111,6 +111,8 @@ impl KnobName {
     pub const QUEUE_LIMIT: &'static str = "queue_limit";
     /// The knob that sets how long a piece of work may take in all, waiting included.
     pub const TIMEOUT_MS: &'static str = "timeout_ms";
+    /// The knob that sets how long a piece of work may take at the most, also where its caller asks for more.
+    pub const TIMEOUT_MAX_MS: &'static str = "timeout_max_ms";
     /// The knob that sets how readily memory is given back to the system: `conservative`, `moderate` or `aggressive`.
     pub const MEMORY_LEVEL: &'static str = "memory_level";
     /// The knob that sets how many unused objects are kept for the next user.

@@ -2,7 +2,7 @@
 
 use super::body::{Hold, PoolBody};
 use super::is_exempt;
-use crate::pool::countdown::Countdown;
+use crate::deadline;
 use crate::pool::{Enter, Exempt, Permit, PoolError};
 use http::header::RETRY_AFTER;
 use http::{HeaderValue, Response, StatusCode};
@@ -36,7 +36,6 @@ pin_project! {
         Running {
             #[pin]
             work: F,
-            countdown: Countdown,
             hold: Option<Hold>,
         },
         Refused { refusal: PoolError },
@@ -92,7 +91,6 @@ impl<S, Q, F> State<S, Q, F> {
     fn running(hold: Hold, work: F) -> Self {
         Self::Running {
             work,
-            countdown: Countdown::default(),
             hold: Some(hold),
         }
     }
@@ -123,12 +121,8 @@ where
                         (Ok(_), None) => unreachable!("it stood there just now"),
                     }
                 }
-                Projected::Running {
-                    work,
-                    countdown,
-                    hold,
-                } => {
-                    let ended = ready!(poll_running(work, countdown, hold.as_ref(), context));
+                Projected::Running { work, hold } => {
+                    let ended = ready!(poll_running(work, hold, context));
                     let hold = hold.take();
                     // The work is dropped before its permit goes back.
                     this.state.set(State::Done);
@@ -163,19 +157,29 @@ impl<S: Service<Q>, Q> fmt::Debug for PoolFuture<S, Q> {
 /// Polls the service; `None` means that the time is up.
 fn poll_running<F: Future>(
     work: Pin<&mut F>,
-    countdown: &mut Countdown,
-    hold: Option<&Hold>,
+    hold: &mut Option<Hold>,
     context: &mut Context<'_>,
 ) -> Poll<Option<F::Output>> {
-    let Some(hold) = hold else {
-        return work.poll(context).map(Some);
-    };
-    if let Poll::Ready(done) = hold.poll_measured(|| work.poll(context)) {
-        return Poll::Ready(Some(done));
-    }
     match hold {
-        Hold::Permit(permit) => countdown.poll(context, permit.slot()).map(|()| None),
-        Hold::Exempt(_) => Poll::Pending,
+        None => work.poll(context).map(Some),
+        Some(Hold::Exempt(exempt)) => {
+            let polled = exempt.pool().poll_measured(|| work.poll(context));
+            polled.map(Some)
+        }
+        Some(Hold::Permit(permit)) => {
+            let slot = permit.slot_mut();
+            let polled = {
+                let _back = deadline::enter(Some(slot.deadline()));
+                slot.pool().poll_measured(|| work.poll(context))
+            };
+            match polled {
+                Poll::Ready(done) => {
+                    slot.disarm();
+                    Poll::Ready(Some(done))
+                }
+                Poll::Pending => slot.poll_deadline(context).map(|()| None),
+            }
+        }
     }
 }
 

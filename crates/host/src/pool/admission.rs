@@ -3,8 +3,10 @@
 use super::permit::{Permit, Slot};
 use super::{Inner, PoolError};
 use crate::counters::{Counters, Outcome};
+use crate::deadline::{Deadline, as_ns};
 use crate::limit::Answer;
 use crate::limit::waiter::{Standing, Waiter};
+use crate::timer::Ticket;
 use std::fmt;
 use std::future::Future;
 use std::ops::Deref;
@@ -12,7 +14,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::Instant;
 use trimtab_sys::clock::boot_ns;
 
 /// Waits for a permit; made by [`Pool::enter`](super::Pool::enter). The work arrives when this is first polled, and
@@ -21,8 +23,8 @@ use trimtab_sys::clock::boot_ns;
 pub struct Enter(Admission<Arc<Inner>>);
 
 impl Enter {
-    pub(super) fn new(pool: Arc<Inner>) -> Self {
-        Self(Admission::new(pool))
+    pub(super) fn new(pool: Arc<Inner>, asked: Option<Duration>) -> Self {
+        Self(Admission::new(pool, asked))
     }
 
     /// The arrival, ahead of the first poll. Answers unless the work has to wait.
@@ -52,21 +54,28 @@ impl fmt::Debug for Enter {
 pub(super) struct Admission<P: Deref<Target = Inner>> {
     /// Taken when the answer is given.
     pool: Option<P>,
+    /// The time that the caller asked for.
+    asked: Option<Duration>,
     waiting: Option<Box<Waiting>>,
 }
 
 struct Waiting {
     waiter: Arc<Waiter>,
     arrived_at: Instant,
-    timer: Pin<Box<Sleep>>,
+    asked: Option<Duration>,
+    /// The deadline in force where the work arrived.
+    parent: Option<Instant>,
+    deadline: Deadline,
+    ticket: Option<Ticket>,
     /// Whether it arrived during a burnt fuse, so that its timeout is that of after.
     held: bool,
 }
 
 impl<P: Deref<Target = Inner> + Unpin> Admission<P> {
-    pub(super) fn new(pool: P) -> Self {
+    pub(super) fn new(pool: P, asked: Option<Duration>) -> Self {
         Self {
             pool: Some(pool),
+            asked,
             waiting: None,
         }
     }
@@ -76,25 +85,30 @@ impl<P: Deref<Target = Inner> + Unpin> Admission<P> {
         let pool = self.pool.take().expect("polled after it was ready");
         match pool.limit.arrive(boot_ns()) {
             Answer::Admitted(stint) => {
-                let timeout = pool.timeout();
-                Poll::Ready(Ok(Slot::new(pool, stint, timeout, None)))
+                let time_ns = as_ns(pool.time_for(self.asked));
+                let own = Deadline::at_boot_ns(stint.arrived_ns.saturating_add(time_ns));
+                Poll::Ready(Ok(Slot::new(pool, stint, own.under_current(), None)))
             }
             Answer::Full => Poll::Ready(Err(pool.full())),
             Answer::Waits(waiter) => {
                 let held = waiter.is_held();
-                let timeout = if held {
+                let time = match self.asked {
                     // The timeout may be on trial too, and must not be what ends the wait.
-                    pool.timeout().max(pool.timeout_baseline())
-                } else {
-                    pool.timeout()
+                    None if held => pool.timeout().max(pool.timeout_baseline()),
+                    asked => pool.time_for(asked),
                 };
                 let arrived_at = Instant::now();
-                self.waiting = Some(Box::new(Waiting {
+                let mut waiting = Waiting {
                     waiter,
                     arrived_at,
-                    timer: Box::pin(sleep_until(arrived_at + timeout)),
+                    asked: self.asked,
+                    parent: Deadline::current().map(Deadline::instant),
+                    deadline: Deadline::at(arrived_at),
+                    ticket: None,
                     held,
-                }));
+                };
+                waiting.deadline = waiting.after(time);
+                self.waiting = Some(Box::new(waiting));
                 self.pool = Some(pool);
                 Poll::Pending
             }
@@ -112,11 +126,18 @@ impl<P: Deref<Target = Inner> + Unpin> Admission<P> {
                 Standing::Admitted(since_ns) => {
                     return Poll::Ready(Ok(waiting.admitted(pool, since_ns)));
                 }
-                Standing::Refused => return Poll::Ready(Err(pool.full())),
+                Standing::Refused => {
+                    waiting.disarm(&pool);
+                    return Poll::Ready(Err(pool.full()));
+                }
                 Standing::Waiting => {}
             }
-            waiting.judged(pool.timeout());
-            if waiting.timer.as_mut().poll(context).is_pending() {
+            waiting.judged(&pool);
+            let Waiting {
+                ticket, deadline, ..
+            } = &mut *waiting;
+            let watched = pool.sweeper.poll(ticket, deadline, context);
+            if watched.is_pending() {
                 (self.pool, self.waiting) = (Some(pool), Some(waiting));
                 return Poll::Pending;
             }
@@ -125,6 +146,7 @@ impl<P: Deref<Target = Inner> + Unpin> Admission<P> {
                 let arrived_ns = waiting.waiter.arrived_ns;
                 let counters = &pool.limit.counters;
                 counters.left_queue(Outcome::TimedOut, arrived_ns, now_ns);
+                waiting.disarm(&pool);
                 return Poll::Ready(Err(PoolError::TimedOut { waited: true }));
             }
             // It was settled in this very moment, and the next round says how.
@@ -152,7 +174,7 @@ impl<P: Deref<Target = Inner> + Unpin> Future for Admission<P> {
 
 impl<P: Deref<Target = Inner>> Drop for Admission<P> {
     fn drop(&mut self) {
-        let (Some(pool), Some(waiting)) = (self.pool.take(), self.waiting.take()) else {
+        let (Some(pool), Some(mut waiting)) = (self.pool.take(), self.waiting.take()) else {
             return;
         };
         let now_ns = boot_ns();
@@ -160,31 +182,48 @@ impl<P: Deref<Target = Inner>> Drop for Admission<P> {
             let arrived_ns = waiting.waiter.arrived_ns;
             let counters = &pool.limit.counters;
             counters.left_queue(Outcome::Abandoned, arrived_ns, now_ns);
+            waiting.disarm(&pool);
         } else if let Standing::Admitted(since_ns) = waiting.waiter.standing() {
             // The permit came too late for its work; dropping the slot hands it on.
             drop(waiting.admitted(pool, since_ns));
+        } else {
+            waiting.disarm(&pool);
         }
     }
 }
 
 impl Waiting {
+    /// So long after the arrival, or at the parent's deadline if that is earlier.
+    fn after(&self, time: Duration) -> Deadline {
+        let own = self.arrived_at + time;
+        Deadline::at(self.parent.map_or(own, |parent| parent.min(own)))
+    }
+
     /// Once the fuse is whole again, the timeout in force is the one that counts.
-    fn judged(&mut self, timeout: Duration) {
+    fn judged(&mut self, pool: &Inner) {
         if self.held && !self.waiter.is_held() {
             self.held = false;
-            self.timer.as_mut().reset(self.arrived_at + timeout);
+            self.disarm(pool);
+            self.deadline = self.after(pool.time_for(self.asked));
         }
     }
 
-    fn admitted<P: Deref<Target = Inner>>(&self, pool: P, since_ns: u64) -> Slot<P> {
+    /// Its deadline is watched no longer.
+    fn disarm(&mut self, pool: &Inner) {
+        if let Some(ticket) = self.ticket.take() {
+            pool.sweeper.forget(&ticket);
+        }
+    }
+
+    fn admitted<P: Deref<Target = Inner>>(&mut self, pool: P, since_ns: u64) -> Slot<P> {
         let arrived_ns = self.waiter.arrived_ns;
         let stint = Counters::queued_stint(self.waiter.ticket, arrived_ns, since_ns);
-        let timeout = pool.timeout();
-        let deadline = if self.held {
-            self.arrived_at + timeout
-        } else {
-            self.timer.deadline()
-        };
-        Slot::new(pool, stint, timeout, Some(deadline))
+        if self.held {
+            self.disarm(&pool);
+            self.deadline = self.after(pool.time_for(self.asked));
+        }
+        // The same deadline goes on, and whoever watches it need not be told.
+        let ticket = self.ticket.take();
+        Slot::new(pool, stint, self.deadline, ticket)
     }
 }

@@ -56,6 +56,7 @@ pub struct PoolBuilder {
     workers: Bounds,
     queue_limit: Bounds,
     timeout_ms: Bounds,
+    timeout_max_ms: Option<Bounds>,
 }
 
 /// A day; a longer timeout is none.
@@ -73,6 +74,7 @@ impl PoolBuilder {
             workers: Bounds::new(10, &(1..=512)),
             queue_limit: Bounds::new(1_000, &(0..=100_000)),
             timeout_ms: Bounds::new(30_000, &(100..=600_000)),
+            timeout_max_ms: None,
         }
     }
 
@@ -100,6 +102,13 @@ impl PoolBuilder {
         self
     }
 
+    /// How long work may take at the most, in milliseconds, also where a caller asks for more: the baseline, and the bounds.
+    /// It becomes a knob of its own, `timeout_max_ms`. Without it the largest `timeout_ms` is the most.
+    pub fn timeout_max_ms(mut self, baseline: u64, bounds: RangeInclusive<u64>) -> Self {
+        self.timeout_max_ms = Some(Bounds::new(baseline, &bounds));
+        self
+    }
+
     /// Makes the pool.
     ///
     /// # Errors
@@ -111,12 +120,16 @@ impl PoolBuilder {
             .check(KnobName::QUEUE_LIMIT, 0, QUEUE_MAX)?;
         self.timeout_ms
             .check(KnobName::TIMEOUT_MS, 1, TIMEOUT_MS_MAX)?;
+        if let Some(bounds) = self.timeout_max_ms {
+            bounds.check(KnobName::TIMEOUT_MAX_MS, 1, TIMEOUT_MS_MAX)?;
+        }
         Ok(Pool::over(Inner::new(
             PoolName::from(self.name),
             self.kind,
             self.workers,
             self.queue_limit,
             self.timeout_ms,
+            self.timeout_max_ms,
         )))
     }
 }

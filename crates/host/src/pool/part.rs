@@ -44,6 +44,11 @@ impl Part for Pool {
                 Setting::TimeoutMs,
             ),
         ];
+        let most = self.inner.timeout_max_ms.map(|most| {
+            let Bounds { baseline, min, max } = most;
+            let spec = KnobSpec::duration_ms(KnobName::TIMEOUT_MAX_MS, baseline, min, max);
+            (spec, Setting::TimeoutMaxMs)
+        });
         let knob = |(spec, setting)| PartKnob {
             spec,
             knob: Arc::new(PoolKnob {
@@ -51,7 +56,7 @@ impl Part for Pool {
                 setting,
             }),
         };
-        specs.map(knob).into()
+        specs.into_iter().chain(most).map(knob).collect()
     }
 
     fn figures(&self, now_ns: u64) -> PartFigures {
@@ -68,6 +73,7 @@ enum Setting {
     Workers,
     QueueLimit,
     TimeoutMs,
+    TimeoutMaxMs,
 }
 
 /// One of a pool's three numbers. Setting it takes effect at once; what is above a lowered number is left to end by itself.
@@ -82,6 +88,7 @@ impl PoolKnob {
             Setting::Workers => self.pool.workers,
             Setting::QueueLimit => self.pool.queue_limit,
             Setting::TimeoutMs => self.pool.timeout_ms,
+            Setting::TimeoutMaxMs => self.pool.timeout_max_ms.unwrap_or(self.pool.timeout_ms),
         }
     }
 
@@ -90,6 +97,7 @@ impl PoolKnob {
             Setting::Workers => self.pool.limit.workers(),
             Setting::QueueLimit => self.pool.limit.queue_limit(),
             Setting::TimeoutMs => self.pool.timeout_ms_now.load(Ordering::Acquire),
+            Setting::TimeoutMaxMs => self.pool.timeout_max_ms_now.load(Ordering::Acquire),
         }
     }
 
@@ -97,7 +105,7 @@ impl PoolKnob {
         match self.setting {
             Setting::Workers => target.max(self.pool.limit.busy()),
             Setting::QueueLimit => target.max(self.pool.limit.queued()),
-            Setting::TimeoutMs => target,
+            Setting::TimeoutMs | Setting::TimeoutMaxMs => target,
         }
     }
 
@@ -111,6 +119,10 @@ impl PoolKnob {
             Setting::Workers => self.pool.limit.set_workers(number),
             Setting::QueueLimit => self.pool.limit.set_queue_limit(number),
             Setting::TimeoutMs => self.pool.timeout_ms_now.store(number, Ordering::Release),
+            Setting::TimeoutMaxMs => self
+                .pool
+                .timeout_max_ms_now
+                .store(number, Ordering::Release),
         }
         if self.effective(number) == number {
             Applied::Done

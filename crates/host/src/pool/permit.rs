@@ -2,10 +2,12 @@
 
 use super::Inner;
 use crate::counters::{Outcome, Stint};
+use crate::deadline::Deadline;
+use crate::timer::Ticket;
 use std::ops::Deref;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::time::Instant;
 use trimtab_sys::clock::boot_ns;
 
 /// The right of one piece of work to run in a pool. It holds one of the pool's workers until it is ended.
@@ -35,10 +37,16 @@ impl Permit {
         self.0.end(Outcome::TimedOut);
     }
 
-    /// How much of the pool's timeout is left, counted from the arrival. The holder keeps to it by itself.
+    /// How much time is left. The holder keeps to it by itself.
     #[must_use]
     pub fn remaining(&self) -> Duration {
-        self.0.deadline().duration_since(Instant::now())
+        self.0.deadline.remaining()
+    }
+
+    /// Until when the work must be done; for [`Deadline::scope`] or [`Deadline::run`], so that what the work calls knows it too.
+    #[must_use]
+    pub fn deadline(&self) -> Deadline {
+        self.0.deadline
     }
 
     /// The work turned out to be an upgrade or an event stream: the worker is free again, and the rest runs outside the limit.
@@ -52,6 +60,11 @@ impl Permit {
     #[cfg(feature = "layer")]
     pub(crate) fn slot(&self) -> &Slot<Arc<Inner>> {
         &self.0
+    }
+
+    #[cfg(feature = "layer")]
+    pub(crate) fn slot_mut(&mut self) -> &mut Slot<Arc<Inner>> {
+        &mut self.0
     }
 }
 
@@ -83,19 +96,19 @@ impl Drop for Exempt {
 pub(crate) struct Slot<P: Deref<Target = Inner>> {
     pool: P,
     stint: Stint,
-    timeout: Duration,
-    /// Known once it has mattered: work that was admitted at once and never waits needs no timer.
-    deadline: Option<Instant>,
+    deadline: Deadline,
+    /// Its deadline among those that are watched, from when the work first had to wait.
+    ticket: Option<Ticket>,
     ended: bool,
 }
 
 impl<P: Deref<Target = Inner>> Slot<P> {
-    pub(super) fn new(pool: P, stint: Stint, timeout: Duration, deadline: Option<Instant>) -> Self {
+    pub(super) fn new(pool: P, stint: Stint, deadline: Deadline, ticket: Option<Ticket>) -> Self {
         Self {
             pool,
             stint,
-            timeout,
             deadline,
+            ticket,
             ended: false,
         }
     }
@@ -105,12 +118,21 @@ impl<P: Deref<Target = Inner>> Slot<P> {
     }
 
     /// When the work must be done.
-    pub(crate) fn deadline(&self) -> Instant {
-        self.deadline.unwrap_or_else(|| {
-            let spent = boot_ns().saturating_sub(self.stint.arrived_ns);
-            let left = self.timeout.saturating_sub(Duration::from_nanos(spent));
-            Instant::now() + left
-        })
+    pub(crate) fn deadline(&self) -> Deadline {
+        self.deadline
+    }
+
+    /// Ready when the time is up. It costs nothing until it is polled, which is when the work first has to wait.
+    pub(crate) fn poll_deadline(&mut self, context: &Context<'_>) -> Poll<()> {
+        let sweeper = &self.pool.sweeper;
+        sweeper.poll(&mut self.ticket, &mut self.deadline, context)
+    }
+
+    /// The work is done as far as its deadline goes.
+    pub(crate) fn disarm(&mut self) {
+        if let Some(ticket) = self.ticket.take() {
+            self.pool.sweeper.forget(&ticket);
+        }
     }
 
     pub(super) fn end(mut self, outcome: Outcome) {
@@ -119,6 +141,7 @@ impl<P: Deref<Target = Inner>> Slot<P> {
 
     fn close(&mut self, outcome: Outcome) {
         if !std::mem::replace(&mut self.ended, true) {
+            self.disarm();
             self.pool.limit.counters.end(self.stint, outcome, boot_ns());
             self.pool.limit.put_back();
         }

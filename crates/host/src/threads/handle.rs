@@ -107,11 +107,8 @@ impl<T> Future for JobHandle<T> {
         if Handle::try_current().is_err() {
             return Poll::Pending;
         }
-        if this.ticket.is_none() {
-            this.deadline = Deadline::at(this.deadline.instant());
-        }
-        let (sweeper, instant) = (&this.pool.sweeper, this.deadline.instant());
-        let late = sweeper.poll(&mut this.ticket, instant, context);
+        let sweeper = &this.pool.sweeper;
+        let late = sweeper.poll(&mut this.ticket, &mut this.deadline, context);
         late.map(|()| Err(JobError::Late { waited: false }))
     }
 }

@@ -269,7 +269,7 @@ impl Inner {
 
     /// Lets a job in: when it arrived, and whether one of this pool's workers brought it.
     fn admit(self: &Arc<Self>) -> Result<(u64, bool), JobError> {
-        let local = worker::here(self, |_| ()).is_some();
+        let local = worker::is_here(self);
         // What a job of this pool hands over is part of that job, which is done to its end.
         if self.is_closed() && (!local || self.drops()) {
             return Err(JobError::Closed);
@@ -293,22 +293,17 @@ impl Inner {
         if !local && self.fuse.is_burnt() {
             return self.hold(priority, job);
         }
-        self.line_up(priority, job);
+        self.line_up(priority, local, job);
         self.idle.call();
     }
 
-    fn line_up(self: &Arc<Self>, priority: Priority, job: Job) {
-        if priority == Priority::Normal {
-            let mut job = Some(job);
-            worker::here(self, |worker| {
-                if let Some(job) = job.take() {
-                    worker.put(job);
-                }
-            });
-            if let Some(job) = job {
-                self.normal().put(job);
-            }
-        } else if let Some(queue) = self.queues.get(priority.index()) {
+    fn line_up(self: &Arc<Self>, priority: Priority, local: bool, job: Job) {
+        let job = if local && priority == Priority::Normal {
+            worker::put_here(self, job)
+        } else {
+            Some(job)
+        };
+        if let (Some(job), Some(queue)) = (job, self.queues.get(priority.index())) {
             queue.put(job);
         }
     }
@@ -322,7 +317,7 @@ impl Inner {
             return;
         }
         drop(held);
-        self.line_up(priority, job);
+        self.line_up(priority, false, job);
         self.idle.call();
     }
 
@@ -341,7 +336,7 @@ impl Inner {
                 self.turn_away(job, self.full());
             } else {
                 room -= 1;
-                self.line_up(priority, job);
+                self.line_up(priority, false, job);
             }
         }
         self.idle.call_all(|_| true);

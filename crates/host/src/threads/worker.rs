@@ -63,6 +63,24 @@ pub(super) fn here<T>(pool: &Arc<Inner>, ask: impl FnOnce(&Rc<Local>) -> T) -> O
     Arc::ptr_eq(&local.pool, pool).then(|| ask(&local))
 }
 
+/// Whether the calling thread is a worker of this pool.
+pub(super) fn is_here(pool: &Arc<Inner>) -> bool {
+    let is_it = |local: &Rc<Local>| Arc::ptr_eq(&local.pool, pool);
+    let asked = HERE.try_with(|here| here.borrow().as_ref().is_some_and(is_it));
+    asked.unwrap_or(false)
+}
+
+/// Puts a job on top of the calling worker's own queue, or gives it back where the thread is none of this pool's.
+pub(super) fn put_here(pool: &Arc<Inner>, job: Job) -> Option<Job> {
+    HERE.with(|here| match &*here.borrow() {
+        Some(local) if Arc::ptr_eq(&local.pool, pool) => {
+            local.jobs.push(job);
+            None
+        }
+        _ => Some(job),
+    })
+}
+
 /// The thread of a worker, from its first job to its last.
 pub(super) fn run(pool: &Arc<Inner>, index: usize, mut jobs: Worker<Job>) {
     affinity::pin(pool, index);
@@ -106,11 +124,6 @@ impl Local {
         }
         self.rest();
         self.tell_cpu(self.ended_ns.get());
-    }
-
-    /// Puts a job on top of its own queue.
-    pub(super) fn put(&self, job: Job) {
-        self.jobs.push(job);
     }
 
     /// Runs other jobs until it is over, for a job that waits.

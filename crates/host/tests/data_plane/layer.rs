@@ -294,3 +294,43 @@ async fn a_panic_in_a_handler_gives_the_permit_back() {
     assert_eq!(outcomes(&pool), [0, 1, 0, 0, 0, 0]);
     assert_drained(&pool);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_callers_deadline_is_heeded_where_that_is_asked_for() {
+    let (pool, gate) = (pool(4, 0), Arc::new(Semaphore::new(0)));
+    let waits = move || async move {
+        gate.acquire().await.expect("open").forget();
+    };
+    let plain = Router::new().route("/", get(waits));
+    let layer = PoolLayer::new(pool.clone());
+    for (layer, seconds) in [(layer.clone(), 30), (layer.heed_deadlines(), 3)] {
+        let router = plain.clone().layer(layer);
+        let mut asks = request("/");
+        let header = "3000".parse().expect("a header");
+        asks.headers_mut().insert("x-request-timeout-ms", header);
+        let began = tokio::time::Instant::now();
+        let response = send(&router, asks).await;
+        assert_eq!(response.status(), StatusCode::GATEWAY_TIMEOUT);
+        // What passes on the real clock up to the first wait is taken off.
+        let lasted = began.elapsed() + Duration::from_millis(500);
+        assert_eq!(lasted.as_secs(), seconds);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handler_passes_the_rest_of_its_time_on() {
+    let pool = pool(1, 0);
+    let asks = || async {
+        tokio::time::sleep(Duration::from_millis(1_000)).await;
+        let mut headers = http::HeaderMap::new();
+        trimtab_host::deadline::pass_on(&mut headers);
+        headers
+    };
+    let router = Router::new()
+        .route("/", get(asks))
+        .layer(PoolLayer::new(pool.clone()));
+    let response = send(&router, request("/")).await;
+    let passed = &response.headers()["x-request-timeout-ms"];
+    let passed_ms: u64 = passed.to_str().expect("text").parse().expect("a number");
+    assert!(passed_ms <= 29_000 && passed_ms > 28_000, "{passed_ms}");
+}
