@@ -6,18 +6,19 @@
 use crate::act::Act;
 use crate::act::operator::Errands;
 use crate::clock::{BootClock, Clock};
-use crate::config::Config;
+use crate::config::{Config, NewSet};
 use crate::decide::{Decide, Later};
 use crate::flame::{Flame, Push, Remember};
 use crate::host_client::HostClient;
 use crate::intake::door::Door;
 use crate::intake::latch::Latch;
 use crate::intake::{self, Intake};
-use crate::message::{FlameCall, ProfileOrder, Recorded};
+use crate::message::{FlameCall, ProfileOrder, Recorded, Ruling};
 use crate::record::journal::Journal;
 use crate::record::ledger::JsonLines;
 use crate::record::past::Past;
 use crate::record::{Outlets, Recorder, Retention, starts};
+use crate::reload::Reload;
 use crate::sense::{Sense, SenseSettings};
 use crate::serve;
 use crate::supervisor::{self, Supervisor};
@@ -44,6 +45,8 @@ const DRAIN: Duration = Duration::from_millis(1_700);
 
 /// Receipts of a few ticks: a lease and at most a few steps each.
 const RECEIPTS: usize = 64;
+/// Operators' words that may wait; they come one at a time.
+const RULINGS: usize = 4;
 /// Questions that may wait for the stage that carries them to the profiler.
 const QUESTIONS: usize = 16;
 /// Operators' commands that may wait; there is one at a time, and its parts.
@@ -186,7 +189,24 @@ fn spawn_loop(
         frozen: latch.subscribe(),
     };
     let frozen = latch.subscribe();
-    let (errands, intake) = open_intake(config, clock, latch, (wishes, records.clone()));
+    let (rulings, ruled) = mpsc::channel(RULINGS);
+    let (errands, intake) = open_intake(
+        config,
+        clock,
+        latch,
+        Wants {
+            wishes,
+            rulings,
+            records: records.clone(),
+        },
+    );
+    let (new_settings, adopted) = mpsc::channel(1);
+    let reload = Reload::new(
+        config.clone(),
+        new_settings,
+        records.clone(),
+        Arc::clone(clock),
+    );
     let (controller, later) = controllers(settings, calm_until);
     let decide = Decide {
         controller,
@@ -199,12 +219,22 @@ fn spawn_loop(
         wishes: wished,
     };
 
+    let told = until(stopped.clone());
+    stages.spawn(named("reload", reload.run(sets(config), ruled, told)));
     stages.spawn(named("sense", sense.run(observations, until(stopped))));
-    stages.spawn(named("decide", decide.run(observed)));
+    stages.spawn(named("decide", decide.run(observed, adopted)));
     stages.spawn(named("act", act.run(ordered)));
     stages.spawn(named("errands", errands));
     stages.spawn(named("record", recorder.run(recorded)));
     (outlets, intake)
+}
+
+/// New sets of the configuration's files, as they come. Without a watch the sidecar runs on with what it read.
+fn sets(config: &Config) -> Option<mpsc::Receiver<NewSet>> {
+    config.watch().unwrap_or_else(|error| {
+        warn!(%error, "the configuration's files are not watched");
+        None
+    })
 }
 
 /// The controller; after a row of crashes one that only watches, and one that takes over from it.
@@ -218,12 +248,19 @@ fn controllers(settings: &Settings, calm_until: Option<Moment>) -> (Controller, 
     (Controller::new(watching), Some(Later { at, controller }))
 }
 
+/// Where what operators want goes.
+struct Wants {
+    wishes: mpsc::Sender<ProfileOrder>,
+    rulings: mpsc::Sender<Ruling>,
+    records: mpsc::Sender<Recorded>,
+}
+
 /// What takes operators' commands, and the task that carries them to the host.
 fn open_intake(
     config: &Config,
     clock: &Arc<dyn Clock>,
     latch: Latch,
-    (wishes, records): (mpsc::Sender<ProfileOrder>, mpsc::Sender<Recorded>),
+    wants: Wants,
 ) -> (impl Future<Output = ()> + Send + use<>, Intake) {
     let (errands, errand) = mpsc::channel(COMMANDS);
     let operators = Errands {
@@ -233,9 +270,9 @@ fn open_intake(
         host: config.settings.host.clone(),
         latch,
         errands,
-        wishes,
-        rulings: None,
-        records,
+        wishes: wants.wishes,
+        rulings: Some(wants.rulings),
+        records: wants.records,
         clock: Arc::clone(clock),
         patience: config.call_deadline.saturating_add(DISK),
     });

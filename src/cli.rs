@@ -7,6 +7,7 @@ mod approve;
 mod check;
 mod client;
 mod completions;
+mod config;
 mod conform;
 mod decisions;
 mod flame;
@@ -27,6 +28,7 @@ mod why;
 pub use approve::ApproveArgs;
 pub use check::CheckArgs;
 pub use completions::{CompletionsArgs, ManArgs};
+pub use config::{ConfigCommand, ShowArgs, ShowFormat};
 pub use conform::ConformArgs;
 pub use decisions::DecisionsArgs;
 pub use flame::{FlameArgs, FormatArg, KindArg, ViewArg};
@@ -43,7 +45,7 @@ pub use unfreeze::UnfreezeArgs;
 pub use unpin::UnpinArgs;
 pub use why::WhyArgs;
 
-use crate::config::{self, Config, ConfigErrors, Overrides};
+use crate::config::{Config, ConfigErrors, Overrides, load};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::ffi::OsString;
 use std::fmt;
@@ -58,6 +60,9 @@ pub enum Command {
     Run(RunArgs),
     /// Check a configuration and profiles, and say all that is wrong with them
     Check(CheckArgs),
+    /// Show the configuration that is in force, or write the commented one
+    #[command(subcommand)]
+    Config(ConfigCommand),
     /// Draw where a process's time goes, from outside and without preparing it
     Flame(FlameArgs),
     /// Show what a running sidecar sees and does
@@ -106,7 +111,8 @@ impl Command {
     ) -> Result<Exit, RunArgs> {
         Ok(match self {
             Self::Run(args) => return Err(args),
-            Self::Check(args) => args.execute(&vars, console),
+            Self::Check(args) => args.execute(&vars, console).await,
+            Self::Config(asked) => asked.execute(vars, console),
             Self::Flame(args) => args.execute(console),
             Self::Status(args) => args.execute(console).await,
             Self::Decisions(args) => args.execute(console).await,
@@ -285,7 +291,7 @@ impl RunArgs {
                 overrides.set(key, origin, value.as_str());
             }
         }
-        config::load(path.as_deref(), &overrides)
+        load(path.as_deref(), &overrides)
     }
 }
 

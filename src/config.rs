@@ -5,22 +5,30 @@
 //!
 //! Every key can be overridden from outside the file, by [`Overrides`].
 
+mod change;
 mod door;
 mod error;
 mod flame;
 mod layers;
 mod profile;
 mod raw;
+mod reference;
 mod rule;
 mod section;
+mod show;
 mod unit;
 mod validate;
 mod value;
+mod watch;
 
+pub(crate) use change::changes;
 pub use door::IntakeConfig;
 pub(crate) use error::steers;
 pub use error::{ConfigError, ConfigErrors};
 pub use flame::FlameConfig;
+pub use reference::example;
+pub(crate) use watch::NewSet;
+pub use watch::Watched;
 
 use self::error::Finding;
 use self::raw::Desk;
@@ -60,6 +68,10 @@ pub struct Config {
     pub overrides: Vec<String>,
     /// Where each key that is not left out is set, by the key; those of profiles carry their own.
     pub origins: BTreeMap<String, Citation>,
+    /// The directory of the profiles, where there is one.
+    pub profiles_directory: Option<PathBuf>,
+    /// What is watched for changes; nothing where there is no file.
+    pub watched: Option<Watched>,
     /// Which directories a change of this configuration would show in.
     pub directories: Vec<PathBuf>,
 }
@@ -132,7 +144,7 @@ impl Overrides {
         for (name, value) in vars {
             let Some(name) = name.to_str() else { continue };
             let key = name.strip_prefix(VARIABLE_PREFIX);
-            let key = key.or((name == CONFIG_VARIABLE).then_some(CONFIG_KEY));
+            let key = key.or_else(|| (name == CONFIG_VARIABLE).then_some(CONFIG_KEY));
             if let Some(key) = key
                 && !value.is_empty()
             {
@@ -234,14 +246,12 @@ pub(crate) fn load_set(path: Option<&Path>, overrides: &Overrides) -> Loaded {
                 );
                 profiles.extend(own);
             }
-            Err(error) => findings.push(
-                Finding::new(format!(
-                    "cannot read the directory `{}`",
-                    directory.display()
-                ))
-                .at(spot, error.to_string())
-                .help("leave `profiles` out to use the built-in profiles"),
-            ),
+            Err(error) => {
+                let title = format!("cannot read the directory `{}`", directory.display());
+                desk.saw(&title);
+                let help = "leave `profiles` out to use the built-in profiles";
+                findings.push(Finding::new(title).at(spot, error.to_string()).help(help));
+            }
         }
     }
     let config = draft.and_then(|draft| draft.into_config(profiles, files, &desk));
@@ -255,6 +265,11 @@ pub(crate) fn load_set(path: Option<&Path>, overrides: &Overrides) -> Loaded {
     let result = match config {
         Some(config) if findings.is_empty() => Ok(Config {
             origins,
+            watched: path.map(|path| Watched {
+                path: path.to_path_buf(),
+                overrides: overrides.clone(),
+                fingerprint: desk.fingerprint(),
+            }),
             directories: directories.clone(),
             ..config
         }),

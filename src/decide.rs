@@ -4,7 +4,7 @@
 //! when act is still busy with a slow host, new orders are not sent, and the controller is told so with the next observation.
 
 use crate::clock::Clock;
-use crate::message::{ProfileOrder, Recorded, Tick};
+use crate::message::{Adopt, ProfileOrder, Recorded, Tick};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc::error::TrySendError;
@@ -14,7 +14,7 @@ use trimtab_core::controller::Controller;
 use trimtab_core::decision::{Orders, Step};
 use trimtab_core::moment::{Moment, Span};
 use trimtab_core::observation::{Answer, Observation, Receipt};
-use trimtab_protocol::decision::Action;
+use trimtab_protocol::decision::{Action, Mode};
 
 /// How long the last orders, which undo what is open, may wait for act. The host's own timers do the same a little later.
 const LAST_ORDERS_WAIT: Duration = Duration::from_millis(800);
@@ -50,11 +50,16 @@ pub struct Later {
 }
 
 impl Decide {
-    /// Decides on each observation; once no more come, undoes what is open.
-    pub async fn run(mut self, mut observations: mpsc::Receiver<Observation>) {
+    /// Decides on each observation, and takes new settings over in between; once no more observations come, undoes what is
+    /// open.
+    pub async fn run(
+        mut self,
+        mut observations: mpsc::Receiver<Observation>,
+        mut settings: mpsc::Receiver<Adopt>,
+    ) {
         let mut unsent: Vec<Receipt> = Vec::new();
         let mut last: Option<Moment> = None;
-        while let Some(mut observation) = self.next(&mut observations).await {
+        while let Some(mut observation) = self.next(&mut observations, &mut settings).await {
             self.controller.set_frozen(*self.frozen.borrow());
             observation.receipts.append(&mut unsent);
             let (lag, dropped) =
@@ -77,15 +82,18 @@ impl Decide {
         self.end().await;
     }
 
-    /// Waits for the next observation, and answers operators meanwhile.
+    /// Waits for the next observation; meanwhile takes new settings over and answers operators.
     async fn next(
         &mut self,
         observations: &mut mpsc::Receiver<Observation>,
+        settings: &mut mpsc::Receiver<Adopt>,
     ) -> Option<Observation> {
         loop {
             tokio::select! {
+                // An observation that is there comes first: a tick waits for nothing.
                 biased;
                 observation = observations.recv() => return observation,
+                Some(adopt) = settings.recv() => self.adopt(adopt),
                 Some(order) = self.wishes.recv() => {
                     let ProfileOrder { wish, dry_run, answer } = order;
                     let now = self.clock.now();
@@ -95,6 +103,19 @@ impl Decide {
                     }
                 }
             }
+        }
+    }
+
+    /// Takes new settings over. While it is calm, they act when the calm is over, and until then only watching goes on.
+    fn adopt(&mut self, adopt: Adopt) {
+        let mut settings = *adopt.settings;
+        if let Some(later) = &mut self.later {
+            later.controller.adopt(settings.clone());
+            settings.mode = Mode::Observe;
+        }
+        self.controller.adopt(settings);
+        if adopt.done.send(()).is_err() {
+            debug!("new settings are in force, and who asked for them has gone");
         }
     }
 

@@ -24,6 +24,7 @@ pub mod intake;
 pub mod message;
 pub mod origin;
 pub mod record;
+pub mod reload;
 pub mod sense;
 pub mod serve;
 pub mod signal;

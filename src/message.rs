@@ -3,14 +3,17 @@
 //! Stages do not import one another, so the words in which decide and act speak to record, and intake to all three, stand here.
 
 use bytes::Bytes;
+use std::sync::Arc;
 use thiserror::Error;
 use tokio::sync::oneshot;
 use trimtab_core::controller::{ProfileSwitch, ProfileWish};
 use trimtab_core::decision::Decision;
 use trimtab_core::moment::{Moment, Span};
 use trimtab_core::observation::Answer;
+use trimtab_core::profile::Settings;
 use trimtab_flame::ask::{Ask, Outcome};
 use trimtab_protocol::command::CommandRecord;
+use trimtab_protocol::configuration::{ConfigurationStatus, ReloadRecord};
 use trimtab_protocol::name::{HostId, InstanceId, KnobName, PoolName};
 use trimtab_protocol::operator::{FreezeRequest, OperatorReceipt, PinRequest, ResetRequest};
 use trimtab_protocol::problem::Problem;
@@ -47,6 +50,24 @@ pub enum Recorded {
         /// Answered once the entry is durable, or refused.
         done: oneshot::Sender<Result<(), NotDurable>>,
     },
+    /// The configuration: how it stands now, and what became of the files if they were read anew.
+    Configuration {
+        /// When, and about which host.
+        about: About,
+        /// How it stands.
+        status: Arc<ConfigurationStatus>,
+        /// What became of the files.
+        reload: Option<ReloadRecord>,
+    },
+}
+
+/// Settings that the controller is to take over between two ticks.
+#[derive(Debug)]
+pub struct Adopt {
+    /// What it is told from now on.
+    pub settings: Box<Settings>,
+    /// Answered once they are in force.
+    pub done: oneshot::Sender<()>,
 }
 
 /// One tick of one host.

@@ -26,6 +26,7 @@ use std::sync::Arc;
 use tokio::sync::{broadcast, mpsc, watch};
 use trimtab_core::decision::Decision;
 use trimtab_protocol::change::ChangeStatus;
+use trimtab_protocol::configuration::{ConfigurationStatus, ReloadRecord};
 use trimtab_protocol::decision::{Action, Reason};
 use trimtab_protocol::name::HostId;
 use trimtab_protocol::view::{ChangeCounts, Entry, EntryBody, EntryId, OutcomeRecord};
@@ -77,6 +78,7 @@ pub struct Recorder {
     store: Store,
     thin: Thin,
     journal: Journal,
+    configuration: Arc<ConfigurationStatus>,
     metrics: Arc<Metrics>,
     view: watch::Sender<Arc<View>>,
     entries: broadcast::Sender<Arc<Stored>>,
@@ -100,6 +102,7 @@ impl Recorder {
             store: Store::new(retention),
             thin: Thin::default(),
             journal,
+            configuration: Arc::default(),
             metrics,
             view,
             entries,
@@ -157,7 +160,29 @@ impl Recorder {
                 self.journal.append_durably(&stored, done);
                 self.publish(&about.host, vec![stored]);
             }
+            Recorded::Configuration {
+                about,
+                status,
+                reload,
+            } => self.configuration(&about, status, reload),
         }
+    }
+
+    fn configuration(
+        &mut self,
+        about: &About,
+        status: Arc<ConfigurationStatus>,
+        reload: Option<ReloadRecord>,
+    ) {
+        self.configuration = status;
+        let stored = reload.map(|reload| {
+            self.metrics.reload(reload.result);
+            let text = text::reload(&reload);
+            let stored = self.enter(about, EntryBody::Reload(reload), text);
+            self.journal.append(&stored);
+            stored
+        });
+        self.publish(&about.host, stored.into_iter().collect());
     }
 
     fn tick(&mut self, tick: Tick) {
@@ -215,6 +240,7 @@ impl Recorder {
             EntryBody::Intent(record) => (Sort::Intent, Some(record.action)),
             EntryBody::Outcome(record) => (Sort::Outcome, Some(record.action)),
             EntryBody::Command(_) => (Sort::Command, None),
+            EntryBody::Reload(_) => (Sort::Reload, None),
         };
         let entry = Entry {
             id: EntryId {
@@ -250,6 +276,7 @@ impl Recorder {
             boot: Arc::clone(&self.boot),
             hosts: self.store.hosts(),
             journal: self.journal.health(),
+            configuration: Arc::clone(&self.configuration),
             last_sequence: self.last_sequence,
         };
         self.view.send_replace(Arc::new(view));

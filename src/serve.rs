@@ -25,6 +25,7 @@
 //! | `/api/v1/hosts/{id}/status` | one host with its pools |
 //! | `/api/v1/hosts/{id}/samples` | what was read, oldest first; `?since=MOMENT_NS`, `?limit=` |
 //! | `/api/v1/hosts/{id}/decisions` | the ledger in memory, oldest first; `?since=ID`, `?limit=`, `?pool=`, `?action=` |
+//! | `/api/v1/configuration` | which files are in force, what was refused, what waits for approval |
 //! | `/api/v1/events` | each new entry as a server-sent event; resumes after `Last-Event-ID` or `?since=ID`; `?status=true` adds each new status |
 //!
 //! Every route takes GET and HEAD only and passes the [`guard`] first. Errors are `application/problem+json`.

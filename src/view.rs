@@ -14,6 +14,7 @@ use crate::view::ring::{Ring, Weigh};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use trimtab_core::moment::Moment;
+use trimtab_protocol::configuration::ConfigurationStatus;
 use trimtab_protocol::decision::Action;
 use trimtab_protocol::name::HostId;
 use trimtab_protocol::view::{Entry, EntryId, HostStatus};
@@ -27,6 +28,8 @@ pub struct View {
     pub hosts: BTreeMap<HostId, Arc<HostView>>,
     /// How the ledger on disk is doing.
     pub journal: JournalHealth,
+    /// The sidecar's own configuration.
+    pub configuration: Arc<ConfigurationStatus>,
     /// The number of the newest entry; 0 before the first.
     pub last_sequence: u64,
 }
@@ -39,6 +42,7 @@ impl View {
             boot: Arc::from(boot),
             hosts: BTreeMap::new(),
             journal: JournalHealth::default(),
+            configuration: Arc::default(),
             last_sequence: 0,
         }
     }
@@ -87,6 +91,8 @@ pub enum Sort {
     Outcome,
     /// What an operator told the sidecar.
     Command,
+    /// The configuration was read anew.
+    Reload,
 }
 
 impl Sort {
@@ -98,6 +104,7 @@ impl Sort {
             Self::Intent => "intent",
             Self::Outcome => "outcome",
             Self::Command => "command",
+            Self::Reload => "reload",
         }
     }
 }
@@ -117,7 +124,7 @@ impl Stored {
     pub fn is_deed(&self) -> bool {
         match self.sort {
             Sort::Decision => !matches!(self.action, Some(Action::Hold | Action::Advise)),
-            Sort::Intent | Sort::Outcome | Sort::Command => true,
+            Sort::Intent | Sort::Outcome | Sort::Command | Sort::Reload => true,
         }
     }
 

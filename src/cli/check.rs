@@ -3,11 +3,16 @@
 
 use super::{ConfigArgs, Console, Exit, Format, ended};
 use crate::config::{self, Config, ConfigErrors, Overrides};
+use crate::host_client::{Answer, HostClient};
 use clap::Args;
 use serde::Serialize;
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use trimtab_core::controller::Controller;
+use trimtab_core::moment::Moment;
+use trimtab_core::observation::{Observation, Reading};
 use trimtab_core::profile::{KnobRange, Profile};
+use trimtab_protocol::decision::Absence;
 
 /// The options of `trimtab check`.
 #[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
@@ -18,6 +23,9 @@ pub struct CheckArgs {
     /// Profiles to check by themselves; with none and no configuration, what the variables alone come to is checked
     #[arg(value_name = "PROFILE.toml")]
     pub profiles: Vec<PathBuf>,
+    /// The control socket of a running host: says which profile each of its pools follows, and which keys it lacks a knob for
+    #[arg(long, value_name = "SOCKET")]
+    pub host: Option<PathBuf>,
     /// How the answer is written
     #[arg(short, long, value_enum, default_value_t)]
     pub output: Format,
@@ -25,7 +33,7 @@ pub struct CheckArgs {
 
 impl CheckArgs {
     /// Checks, and writes the verdict: 0 or 78.
-    pub fn execute(&self, vars: &Overrides, console: &mut Console<'_>) -> Exit {
+    pub async fn execute(&self, vars: &Overrides, console: &mut Console<'_>) -> Exit {
         let path = self.config.path(vars);
         let config = (path.is_some() || self.profiles.is_empty())
             .then(|| config::load(path.as_deref(), vars))
@@ -33,7 +41,13 @@ impl CheckArgs {
         let profiles = config::load_profiles(&self.profiles, vars);
         match (config, profiles) {
             (Ok(config), Ok(profiles)) => {
-                let verdict = Verdict::new(config.as_ref(), &profiles);
+                let mut verdict = Verdict::new(config.as_ref(), &profiles);
+                if let (Some(socket), Some(config)) = (&self.host, &config) {
+                    match followed(socket, config).await {
+                        Ok(pools) => verdict.pools = pools,
+                        Err(problem) => return console.fail(&problem),
+                    }
+                }
                 ended(self.accept(&verdict, console.out).map(|()| Exit::Done))
             }
             (Err(first), Err(second)) => self.refuse(&first.and(second), console),
@@ -59,6 +73,37 @@ impl CheckArgs {
     }
 }
 
+/// What each pool of a running host would follow: what the status of a sidecar beside it says, decided by the same controller.
+async fn followed(socket: &Path, config: &Config) -> Result<Vec<PoolSummary>, String> {
+    let mut client = HostClient::new(socket.to_path_buf(), config.call_deadline);
+    let state = match client.state().await {
+        Answer::Done(state) => state,
+        Answer::Refused(_) | Answer::Lost(_) => {
+            return Err(format!("no host answers at `{}`", socket.display()));
+        }
+    };
+    let (absence, at) = (Absence::NotYet, Moment::default());
+    let observation = Observation {
+        host: config.settings.host.clone(),
+        at,
+        at_ms: 0,
+        state: Reading::Fresh { value: state },
+        process: Reading::Absent { absence },
+        cgroup: Reading::Absent { absence },
+        machine: Reading::Absent { absence },
+        pid: None,
+        receipts: Vec::new(),
+    };
+    let mut controller = Controller::new(config.settings.clone());
+    let status = controller.handle_observation(observation).status;
+    let pools = status.pools.into_iter().map(|(name, pool)| PoolSummary {
+        name: name.to_string(),
+        profile: pool.profile,
+        inert: pool.inert,
+    });
+    Ok(pools.collect())
+}
+
 pub(super) fn write_json(value: &impl Serialize, out: &mut dyn Write) -> io::Result<()> {
     serde_json::to_writer_pretty(&mut *out, value)?;
     writeln!(out)
@@ -71,6 +116,18 @@ struct Verdict {
     #[serde(skip_serializing_if = "Option::is_none")]
     configuration: Option<Summary>,
     profiles: Vec<ProfileSummary>,
+    /// Those of the host that was asked.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pools: Vec<PoolSummary>,
+}
+
+/// A pool of a running host.
+#[derive(Debug, Serialize)]
+struct PoolSummary {
+    name: String,
+    profile: String,
+    /// Keys of the profile whose knob the host lacks.
+    inert: Vec<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -114,6 +171,7 @@ impl Verdict {
                 .chain(profiles)
                 .map(ProfileSummary::new)
                 .collect(),
+            pools: Vec::new(),
         }
     }
 
@@ -124,6 +182,22 @@ impl Verdict {
         }
         for profile in &self.profiles {
             profile.write(out)?;
+        }
+        for pool in &self.pools {
+            let (name, profile) = (&pool.name, &pool.profile);
+            match pool.inert.as_slice() {
+                [] => writeln!(
+                    out,
+                    "pool           {name} follows {profile}; every key has its knob"
+                )?,
+                inert => {
+                    let keys = inert.join(", ");
+                    writeln!(
+                        out,
+                        "pool           {name} follows {profile}; inert: {keys}"
+                    )?;
+                }
+            }
         }
         Ok(())
     }
@@ -221,7 +295,10 @@ mod tests {
             err: &mut err,
             color: false,
         };
-        let exit = args.execute(vars, &mut console);
+        let runtime = tokio::runtime::Builder::new_current_thread();
+        let mut runtime = runtime;
+        let runtime = runtime.enable_all().build().expect("there is a runtime");
+        let exit = runtime.block_on(args.execute(vars, &mut console));
         let root = env!("CARGO_MANIFEST_DIR");
         let text = |bytes| {
             String::from_utf8(bytes)
@@ -276,6 +353,7 @@ mod tests {
                 config: Some(write("trimtab.toml", "mode = 1\n")),
             },
             profiles: vec![write("night.toml", "slo = \"0s\"\n")],
+            host: None,
             output: Format::Table,
         };
         let (exit, out, err) = checked(&args, &Overrides::default());

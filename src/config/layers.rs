@@ -43,11 +43,15 @@ pub(super) fn parsed<'a>(sources: &'a [Arc<Source>], desk: &Desk<'_>) -> Vec<Par
 
 /// The directories in which a file and its drop-ins are, whether there now or not.
 pub(super) fn directories(path: &Path) -> Vec<PathBuf> {
+    vec![parent(path), drop_in_directory(path)]
+}
+
+/// The directory of a file, as one that can be opened.
+pub(super) fn parent(path: &Path) -> PathBuf {
     let parent = path
         .parent()
         .filter(|parent| !parent.as_os_str().is_empty());
-    let own = parent.map_or_else(|| PathBuf::from("."), Path::to_path_buf);
-    vec![own, drop_in_directory(path)]
+    parent.map_or_else(|| PathBuf::from("."), Path::to_path_buf)
 }
 
 /// `trimtab.toml` has its drop-ins in `trimtab.d`.

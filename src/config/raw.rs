@@ -308,6 +308,11 @@ impl<'a> Desk<'a> {
         read
     }
 
+    /// Remembers something that was seen instead of a file.
+    pub(super) fn saw(&self, what: &str) {
+        what.hash(&mut *self.seen.borrow_mut());
+    }
+
     /// A number that is another one when any file that was read is another one.
     pub(super) fn fingerprint(&self) -> u64 {
         self.seen.borrow().finish()

@@ -195,8 +195,10 @@ pub(super) fn triggers(root: &mut Section<'_>) -> Vec<Trigger> {
 fn trigger(mut table: Section<'_>) -> Option<Trigger> {
     let when = table
         .need_text(&WHEN)
-        .and_then(|found| condition(&table, found));
-    let action = table.need_text(&DO).and_then(|found| action(&table, found));
+        .and_then(|found| condition(&table, &found));
+    let action = table
+        .need_text(&DO)
+        .and_then(|found| action(&table, &found));
     let lasting = table.number(&LASTING);
     let because = table.text(&BECAUSE);
     let benefit = table.word(
@@ -215,7 +217,7 @@ fn trigger(mut table: Section<'_>) -> Option<Trigger> {
 }
 
 /// Reads a condition; each mistake is shown at its place within the quotes.
-fn condition(table: &Section<'_>, found: Found<String>) -> Option<Cited<Expression>> {
+fn condition(table: &Section<'_>, found: &Found<String>) -> Option<Cited<Expression>> {
     match Expression::parse(&found.value) {
         Ok(value) => {
             let citation = found.spot.citation();
@@ -223,7 +225,7 @@ fn condition(table: &Section<'_>, found: Found<String>) -> Option<Cited<Expressi
         }
         Err(error) => {
             for problem in &error.problems {
-                table.desk.report(mistake(problem, &found));
+                table.desk.report(mistake(problem, found));
             }
             None
         }
@@ -253,7 +255,7 @@ fn mistake(problem: &Problem, found: &Found<String>) -> Finding {
 }
 
 /// `grow`, `shrink` or `set KNOB = VALUE`.
-fn action(table: &Section<'_>, found: Found<String>) -> Option<Cited<TriggerAction>> {
+fn action(table: &Section<'_>, found: &Found<String>) -> Option<Cited<TriggerAction>> {
     let value = match found.value.trim() {
         "grow" => Some(TriggerAction::Grow),
         "shrink" => Some(TriggerAction::Shrink),

@@ -245,6 +245,8 @@ impl Draft {
             files,
             overrides: desk.override_origins(),
             origins: BTreeMap::new(),
+            profiles_directory: self.profiles.map(|(directory, _)| directory),
+            watched: None,
             directories: Vec::new(),
         })
     }

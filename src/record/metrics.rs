@@ -21,6 +21,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::watch;
 use trimtab_core::moment::Span;
+use trimtab_protocol::configuration::ReloadResult;
 use trimtab_protocol::decision::{Action, Reason};
 use trimtab_protocol::name::{HostId, KnobName, PoolName};
 use trimtab_protocol::view::{DecisionRecord, HostStatus, OutcomeRecord, PoolSample, PoolStatus};
@@ -40,6 +41,7 @@ pub struct Metrics {
     ticks: Family<HostLabels, Counter>,
     ticks_dropped: Family<HostLabels, Counter>,
     tick_lag: Family<HostLabels, Histogram, fn() -> Histogram>,
+    reloads: Family<ReloadLabels, Counter>,
     series: AtomicUsize,
 }
 
@@ -90,6 +92,11 @@ struct ChangeLabels {
     result: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReloadLabels {
+    result: &'static str,
+}
+
 impl Metrics {
     /// Metrics whose gauges are read from this view.
     #[must_use]
@@ -128,6 +135,12 @@ impl Metrics {
             Unit::Seconds,
             tick_lag.clone(),
         );
+        let reloads = Family::default();
+        registry.register(
+            "config_reloads",
+            "Configurations that were read anew, by what became of them",
+            reloads.clone(),
+        );
         registry.register_collector(Box::new(FromView { view }));
         Self {
             registry,
@@ -136,6 +149,7 @@ impl Metrics {
             ticks,
             ticks_dropped,
             tick_lag,
+            reloads,
             series: AtomicUsize::new(0),
         }
     }
@@ -184,6 +198,19 @@ impl Metrics {
             (Some(_), _) => "unknown",
         };
         self.change(host, pool, result);
+    }
+
+    /// A configuration that was read anew.
+    pub(super) fn reload(&self, result: ReloadResult) {
+        let result = match result {
+            ReloadResult::Applied => "applied",
+            ReloadResult::Refused => "refused",
+            ReloadResult::Waiting => "waiting",
+            ReloadResult::Approved => "approved",
+            ReloadResult::Rejected => "rejected",
+            ReloadResult::Withdrawn => "withdrawn",
+        };
+        self.reloads.get_or_create(&ReloadLabels { result }).inc();
     }
 
     /// A trial that was undone without us.
@@ -420,8 +447,43 @@ impl Collector for FromView {
         latencies(&mut encoder, &view)?;
         regimes(&mut encoder, &view)?;
         host_info(&mut encoder, &view)?;
+        configuration(&mut encoder, &view)?;
         ledger(&mut encoder, &view)
     }
+}
+
+fn configuration(encoder: &mut DescriptorEncoder<'_>, view: &View) -> fmt::Result {
+    let status = &view.configuration;
+    for (name, help, unit, value) in [
+        (
+            "config_valid",
+            "Whether the newest files are in force or wait, and were not refused.",
+            None,
+            flag(status.problems.is_empty()),
+        ),
+        (
+            "config_waiting",
+            "Whether the newest files wait for an operator's approval.",
+            None,
+            flag(!status.waiting.is_empty()),
+        ),
+        (
+            "config_needs_restart",
+            "How many keys were changed that take effect only after a restart.",
+            None,
+            length(status.needs_restart.len()),
+        ),
+        (
+            "config_in_force_since_timestamp",
+            "Since when the configuration is in force, in seconds since 1970.",
+            Some(Unit::Seconds),
+            float(status.in_force_since_ms) / 1e3,
+        ),
+    ] {
+        let metric = encoder.encode_descriptor(name, help, unit.as_ref(), MetricType::Gauge)?;
+        ConstGauge::new(value).encode(metric)?;
+    }
+    Ok(())
 }
 
 type Described<'a> = (&'a str, &'a str, Option<&'a Unit>);

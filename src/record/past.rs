@@ -82,6 +82,7 @@ impl Past {
             EntryBody::Intent(record) => (Sort::Intent, Some(record.action)),
             EntryBody::Outcome(record) => (Sort::Outcome, Some(record.action)),
             EntryBody::Command(_) => (Sort::Command, None),
+            EntryBody::Reload(_) => (Sort::Reload, None),
         };
         let stored = Stored {
             // Numbers are counted anew at each start; what was before stands before the first.

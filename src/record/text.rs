@@ -14,8 +14,9 @@ use crate::view::words::{absence, foreign, level};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use trimtab_protocol::change::ChangeStatus;
+use trimtab_protocol::configuration::{ReloadRecord, ReloadResult, SettingChange};
 use trimtab_protocol::decision::{
-    Absence, Action, ChangeSummary, Citation, Direction, Level, Reason, Verdict,
+    Absence, Action, ChangeSummary, Citation, Direction, Level, Reason, TriggerLack, Verdict,
 };
 use trimtab_protocol::knob::KnobValue;
 use trimtab_protocol::name::KnobName;
@@ -88,6 +89,75 @@ pub fn outcome(record: &OutcomeRecord) -> String {
     }
 }
 
+/// What became of a configuration that was read anew, in one sentence.
+#[must_use]
+pub fn reload(record: &ReloadRecord) -> String {
+    let keys = settings_changed(&record.changes);
+    match record.result {
+        ReloadResult::Applied => format!("The configuration was read anew and applied: {keys}."),
+        ReloadResult::Approved => format!("An operator approved the configuration: {keys}."),
+        ReloadResult::Rejected => {
+            "An operator rejected the configuration that waited; nothing changed.".to_owned()
+        }
+        ReloadResult::Withdrawn => {
+            "The files say again what is in force, so nothing waits any more.".to_owned()
+        }
+        ReloadResult::Waiting => {
+            format!(
+                "The configuration moves limits far and waits for an operator's approval: {keys}."
+            )
+        }
+        ReloadResult::Refused => {
+            let first = record.problems.first().map(|problem| {
+                let line = problem
+                    .line
+                    .map_or_else(String::new, |line| format!(":{line}"));
+                format!(
+                    ", first in {}{line}: {}",
+                    foreign(&problem.file),
+                    foreign(&problem.message)
+                )
+            });
+            format!(
+                "The configuration has {} mistakes and was refused; what was in force stays so{}.",
+                record.problems.len(),
+                first.unwrap_or_default()
+            )
+        }
+    }
+}
+
+/// The most changed keys that a sentence names.
+const KEYS_TOLD: usize = 5;
+
+fn settings_changed(changes: &[SettingChange]) -> String {
+    let told = changes.iter().take(KEYS_TOLD).map(|change| {
+        let value = |value: &Option<String>| {
+            value
+                .as_deref()
+                .map_or_else(|| "nothing".to_owned(), foreign)
+        };
+        let place = change.set_by.as_ref();
+        let place = place.map_or_else(String::new, |by| {
+            format!(" ({}:{})", foreign(&by.file), by.line)
+        });
+        let restart = if change.needs_restart {
+            ", after a restart"
+        } else {
+            ""
+        };
+        let (key, from, to) = (foreign(&change.key), value(&change.from), value(&change.to));
+        format!("{key} from {from} to {to}{restart}{place}")
+    });
+    let mut text = told.collect::<Vec<_>>().join(", ");
+    match changes.len().saturating_sub(KEYS_TOLD) {
+        0 if changes.is_empty() => "no value changed".clone_into(&mut text),
+        0 => {}
+        more => push(&mut text, format_args!(", and {more} more")),
+    }
+    text
+}
+
 /// Why, as the rest of a sentence after a colon.
 #[must_use]
 pub fn because(reason: &Reason) -> String {
@@ -152,6 +222,13 @@ pub fn because(reason: &Reason) -> String {
         Reason::Paid { verdict } => format!("it paid, as {}", found(verdict)),
         Reason::DidNotPay { verdict } => format!("it did not pay, as {}", found(verdict)),
         Reason::EvidenceLost { absence } => evidence_lost(*absence),
+        Reason::SettingsChanged => "it was begun under settings that no longer hold".to_owned(),
+        Reason::TriggerLacks { when, lacks } => trigger_lacks(when, *lacks),
+        Reason::BetweenDecisions { seconds } => format!(
+            "the profile looks for a new trial only now and then, next in {} s",
+            figure(*seconds)
+        ),
+        Reason::Triggered { when, because } => triggered(when, because),
         Reason::ShuttingDown => "the sidecar ends and leaves no trial behind".to_owned(),
         Reason::TrialEnded { status } => trial_ended(*status).to_owned(),
         Reason::Refused { problem, detail } => refused(*problem, detail),
@@ -169,6 +246,23 @@ fn watching(seconds: f64, needed_s: f64) -> String {
         figure(seconds),
         figure(needed_s)
     )
+}
+
+fn triggered(when: &str, because: &str) -> String {
+    let when = foreign(when);
+    match because {
+        "" => format!("the profile's rule `{when}` holds"),
+        because => format!("the profile's rule `{when}` holds: {}", foreign(because)),
+    }
+}
+
+fn trigger_lacks(when: &str, lacks: TriggerLack) -> String {
+    let lacks = match lacks {
+        TriggerLack::Benefit => "it does not name what fewer workers are good for",
+        TriggerLack::Completions => "too little work was seen to tell what it would cost",
+        TriggerLack::Figure => "the figure in which its benefit would show is missing",
+    };
+    format!("the profile's rule `{}` holds, but {lacks}", foreign(when))
 }
 
 fn blind(missing: &str, why: Absence) -> String {

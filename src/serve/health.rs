@@ -4,7 +4,7 @@
 //! each host is read in time and that the ledger takes entries. A sidecar that is not ready must not gate its host.
 
 use crate::serve::Shared;
-use crate::view::words;
+use crate::view::{View, words};
 use axum::Json;
 use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
@@ -39,6 +39,31 @@ pub(super) async fn ready(State(shared): State<Shared>, RawQuery(query): RawQuer
         .collect();
     let text = if readiness.ready { "ok\n" } else { &lines };
     (status, text.to_owned()).into_response()
+}
+
+/// A configuration that was refused or waits leaves the sidecar ready: what was in force before still is.
+fn configuration(view: &View) -> Check {
+    let status = &view.configuration;
+    let mut text = match (status.problems.first(), status.waiting.len()) {
+        (Some(problem), _) => {
+            let line = problem.line.unwrap_or_default();
+            format!(
+                "the newest files have {} mistakes and were refused, first in {}:{line}: {}; the last good set is in force",
+                status.problems.len(),
+                words::foreign(&problem.file),
+                words::foreign(&problem.message)
+            )
+        }
+        (None, 0) => "the files are in force".to_owned(),
+        (None, waiting) => format!(
+            "the newest files change {waiting} keys, move limits far and wait for `trimtab approve`; the last set is in force"
+        ),
+    };
+    if !status.needs_restart.is_empty() {
+        text.push_str("; a restart is needed for ");
+        text.push_str(&words::foreign(&status.needs_restart.join(", ")));
+    }
+    Check { ok: true, text }
 }
 
 /// All checks.
@@ -77,6 +102,7 @@ pub(super) fn readiness(shared: &Shared) -> Readiness {
             text: words::foreign(&view.journal.text),
         },
     );
+    checks.insert("configuration".to_owned(), configuration(&view));
     let closing = *shared.closing.borrow();
     if closing {
         let text = "the sidecar is shutting down".to_owned();

@@ -12,6 +12,7 @@ use axum::routing::{MethodRouter, get};
 use axum::{Json, Router};
 use std::sync::Arc;
 use tokio::sync::{Semaphore, watch};
+use trimtab_protocol::configuration::ConfigurationStatus;
 use trimtab_protocol::view::{HostBrief, Hosts};
 
 /// Every route. The table in the module's documentation says the same, and a test compares them.
@@ -34,6 +35,7 @@ pub(super) fn table() -> Vec<(&'static str, MethodRouter<Shared>)> {
         ("/api/v1/hosts/{id}/status", get(status)),
         ("/api/v1/hosts/{id}/samples", get(history::samples)),
         ("/api/v1/hosts/{id}/decisions", get(history::decisions)),
+        ("/api/v1/configuration", get(configuration)),
         ("/api/v1/events", get(events::stream)),
     ]);
     table
@@ -99,6 +101,10 @@ async fn status(State(shared): State<Shared>, Path(id): Path<String>) -> Result<
     let host = find(&view, &id)?;
     let text = serde_json::to_string(&*host.status).map_err(|_| Refusal::Internal)?;
     Ok(json(text))
+}
+
+async fn configuration(State(shared): State<Shared>) -> Json<ConfigurationStatus> {
+    Json((*shared.view().configuration).clone())
 }
 
 /// The host of this name.

@@ -41,6 +41,26 @@ async fn status_shows_a_running_sidecar() {
     assert!(out.contains("web") && out.contains("shop"), "{out}");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn check_says_which_keys_a_running_host_has_no_knob_for() {
+    let service = Service::start(SLOW);
+    let socket = service.control_socket();
+    let asked = tokio::task::spawn_blocking(move || {
+        let mut command = trimtab();
+        command.env("TRIMTAB__HOST__SOCKET", &socket);
+        run(command.args(["check", "--host"]).arg(&socket))
+    });
+    let (code, out, err) = asked.await.unwrap();
+    assert_eq!(code, 0, "{err}");
+    let line = out.lines().find(|line| line.starts_with("pool ")).unwrap();
+    assert!(line.contains("web follows default; inert: idle"), "{out}");
+    let (code, _, err) = run(trimtab()
+        .env("TRIMTAB__HOST__SOCKET", "/no/such.sock")
+        .args(["check", "--host", "/no/such.sock"]));
+    assert_eq!(code, 1);
+    assert!(err.contains("no host answers"), "{err}");
+}
+
 #[test]
 fn status_without_a_sidecar_says_so() {
     let (code, _, err) = run(trimtab().args(["status", "--url", "http://127.0.0.1:1"]));

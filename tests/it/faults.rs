@@ -382,7 +382,10 @@ async fn a_host_that_switched_control_off_is_watched_and_left_alone() {
         let found = sidecar.decisions().await.entries;
         let refused = found.iter().filter(|entry| match &entry.body {
             EntryBody::Decision(decision) => decision.reason == Reason::NotOffered,
-            EntryBody::Intent(_) | EntryBody::Outcome(_) | EntryBody::Command(_) => false,
+            EntryBody::Intent(_)
+            | EntryBody::Outcome(_)
+            | EntryBody::Command(_)
+            | EntryBody::Reload(_) => false,
         });
         (refused.count() >= 10).then_some(found)
     })

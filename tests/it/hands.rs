@@ -54,7 +54,10 @@ async fn some_ticks(sidecar: &Sidecar) {
 fn commands(entries: &[Entry]) -> Vec<&str> {
     let of = |entry: &'_ Entry| match &entry.body {
         EntryBody::Command(record) => Some(record.asked.word()),
-        EntryBody::Decision(_) | EntryBody::Intent(_) | EntryBody::Outcome(_) => None,
+        EntryBody::Decision(_)
+        | EntryBody::Intent(_)
+        | EntryBody::Outcome(_)
+        | EntryBody::Reload(_) => None,
     };
     entries.iter().filter_map(of).collect()
 }

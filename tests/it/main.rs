@@ -15,6 +15,7 @@ mod hands;
 mod lifecycle;
 mod others;
 mod pages;
+mod reload;
 mod starts;
 mod support;
 mod tuning;

@@ -40,7 +40,7 @@ async fn a_starved_pool_is_resized_and_each_decision_is_explained() {
         let found = entries.iter().filter(|entry| match &entry.body {
             EntryBody::Intent(_) => kind == "intent",
             EntryBody::Outcome(_) => kind == "outcome",
-            EntryBody::Decision(_) | EntryBody::Command(_) => false,
+            EntryBody::Decision(_) | EntryBody::Command(_) | EntryBody::Reload(_) => false,
         });
         assert!(found.count() >= 4, "{kind}");
     }

@@ -10,6 +10,8 @@ mod lease;
 mod others;
 mod report;
 mod round;
+mod rules;
+mod settings;
 mod trial;
 mod tuner;
 

@@ -25,6 +25,7 @@ pub use parser::{Problem, Vocabulary};
 pub use signals::{Quantity, Signal, SignalSet};
 
 use serde::{Deserialize, Serialize};
+use std::cmp::Ordering;
 use std::fmt;
 
 /// The longest condition that is read, in bytes; a longer one is a program, and belongs into one.
@@ -229,7 +230,7 @@ fn truth(left: f64, right: f64, holds: bool) -> f64 {
 }
 
 fn same(left: f64, right: f64) -> bool {
-    !(left < right || left > right)
+    left.partial_cmp(&right).is_some_and(Ordering::is_eq)
 }
 
 /// False settles it, also where the other half is unknown.

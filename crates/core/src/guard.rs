@@ -114,6 +114,13 @@ impl Permitted {
         &self.bound_by
     }
 
+    /// The same, with the line of the profile that asked for it, if one did.
+    #[must_use]
+    pub fn asked_by(mut self, citation: Option<Citation>) -> Self {
+        self.bound_by.extend(citation);
+        self
+    }
+
     /// The change in a summary; numbered when it is more than advice.
     #[must_use]
     pub fn summary(&self, generation: Option<Generation>) -> ChangeSummary {
@@ -322,6 +329,15 @@ fn memory(
     let Some(share) = context.signals.memory_share else {
         return Ok(wanted);
     };
+    let limit = &context.profile.ladder.no_growth;
+    if share >= limit.value && direction == Direction::Up {
+        let (predicted_share, allowed_share) = (share, limit.value);
+        let reason = Reason::MemoryForbids {
+            predicted_share,
+            allowed_share,
+        };
+        return Err(Veto::cited(reason, limit));
+    }
     let now = (fraction(current.max(1)), share);
     let predicted_share = context.footprint.share_at(now, fraction(wanted));
     if direction == Direction::Down || predicted_share <= MEMORY_SHARE_MAX {

@@ -232,6 +232,12 @@ impl Policy {
         !self.up.is_over(now_s)
     }
 
+    /// Whether fewer workers were tried a while ago and did not pay.
+    #[must_use]
+    pub fn shrink_rests(&self, now_s: f64) -> bool {
+        !self.down.is_over(now_s)
+    }
+
     /// The dispersion of the work: variance over mean of what one job tells of the throughput.
     #[must_use]
     pub fn dispersion(&self) -> f64 {

@@ -32,6 +32,16 @@ pub struct HostSignals {
     pub memory_share: Option<f64>,
     /// What it may use, in bytes.
     pub memory_limit_bytes: Option<u64>,
+    /// Resident memory, in bytes.
+    pub rss_bytes: Option<u64>,
+    /// Live tasks of its runtimes.
+    pub tasks: Option<u64>,
+    /// Threads.
+    pub threads: Option<u64>,
+    /// Share of the last ten seconds in which some task waited for CPU.
+    pub cpu_pressure: Option<f64>,
+    /// The same for memory.
+    pub memory_pressure: Option<f64>,
 }
 
 impl HostSignals {
@@ -63,6 +73,11 @@ impl HostSignals {
                 _ => None,
             },
             memory_limit_bytes,
+            rss_bytes: now.process.fresh().map(|process| process.rss_bytes),
+            tasks: now.state.fresh().and_then(|state| state.process.tasks),
+            threads: now.process.fresh().map(|process| process.threads),
+            cpu_pressure: cgroup.and_then(|cgroup| cgroup.cpu_pressure),
+            memory_pressure: cgroup.and_then(|cgroup| cgroup.memory_pressure),
         }
     }
 }

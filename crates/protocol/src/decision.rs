@@ -272,6 +272,18 @@ pub enum Reason {
         /// The share that is allowed.
         allowed_share: f64,
     },
+    /// A trigger of the profile holds and is not followed.
+    TriggerLacks {
+        /// Its condition.
+        when: String,
+        /// What it lacks.
+        lacks: TriggerLack,
+    },
+    /// The pool looked for a new trial a moment ago.
+    BetweenDecisions {
+        /// For how many seconds still it does not.
+        seconds: f64,
+    },
     /// What trials may cost within a minute is spent.
     HarmBudget {
         /// What this one is predicted to cost, as a share of a minute's work.
@@ -282,6 +294,13 @@ pub enum Reason {
         allowed_share: f64,
     },
     // Acting.
+    /// A trigger of the profile holds.
+    Triggered {
+        /// Its condition.
+        when: String,
+        /// Why, in the author's words; may be empty.
+        because: String,
+    },
     /// Work waits for workers.
     Starved {
         /// Mean of waiting work.
@@ -411,6 +430,8 @@ pub enum Reason {
     },
     /// The sidecar ends; its trial is not left behind.
     ShuttingDown,
+    /// The trial was begun under settings that no longer hold.
+    SettingsChanged,
     // What became of it, as the host tells.
     /// The trial ended without us.
     TrialEnded {
@@ -431,6 +452,19 @@ pub enum Reason {
         /// Why.
         absence: Absence,
     },
+}
+
+/// What a trigger lacks that would make something smaller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum TriggerLack {
+    /// A benefit that its author named.
+    Benefit,
+    /// Enough completions to see what it would cost.
+    Completions,
+    /// The figure in which the benefit would show.
+    Figure,
 }
 
 /// A change of values: from what to what.

@@ -13,6 +13,7 @@
 
 pub mod change;
 pub mod command;
+pub mod configuration;
 pub mod decision;
 pub mod figure;
 pub mod histogram;

@@ -2,6 +2,7 @@
 
 use crate::change::Phase;
 use crate::command::CommandRecord;
+use crate::configuration::ReloadRecord;
 use crate::decision::{
     Absence, Action, ChangeSummary, Citation, Evidence, Expectation, Level, Mode, ProfileBasis,
     Reason, Regime,
@@ -97,6 +98,8 @@ pub enum EntryBody {
     Outcome(OutcomeRecord),
     /// What an operator told the sidecar.
     Command(CommandRecord),
+    /// The sidecar's configuration was read anew.
+    Reload(ReloadRecord),
 }
 
 /// A decision about one pool.

@@ -103,6 +103,8 @@ fn every_line_of_the_ledger_has_its_golden_shape() {
         };
         check(&format!("entry_command_{}", record.asked.word()), &entry);
     }
+    check("entry_reload", &ledger::entry_reload());
+    check("configuration_status", &ledger::configuration_status());
     check("reasons", &ledger::reasons());
     check("verdicts", &ledger::verdicts());
 }

@@ -99,7 +99,7 @@ fn attacks() -> Vec<Attack> {
 }
 
 /// Every path that is attacked. A route without a row here fails.
-const ATTACKED: [&str; 22] = [
+const ATTACKED: [&str; 23] = [
     "/",
     "/plain",
     "/ui/app.js",
@@ -120,6 +120,7 @@ const ATTACKED: [&str; 22] = [
     "/api/v1/hosts/{id}/status",
     "/api/v1/hosts/{id}/samples",
     "/api/v1/hosts/{id}/decisions",
+    "/api/v1/configuration",
     "/api/v1/events",
     "/nowhere",
 ];

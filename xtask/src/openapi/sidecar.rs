@@ -2,6 +2,7 @@
 
 use super::call::{Answer, Call, Draft, text};
 use super::commands;
+use trimtab_protocol::configuration::ConfigurationStatus;
 use trimtab_protocol::problem::ProblemKind;
 use trimtab_protocol::problem::ProblemKind::{Forbidden, Internal, Malformed, Method, Unknown};
 use trimtab_protocol::view::{Decisions, Entry, HostStatus, Hosts, Readiness, Samples};
@@ -136,6 +137,16 @@ fn hosts(draft: &mut Draft) {
     draft.add(Call {
         problems: &ANY,
         ..get("/api/v1/hosts", "getHosts", "All hosts", list)
+    });
+    let configuration = draft.json::<ConfigurationStatus>("The configuration as it now stands.");
+    draft.add(Call {
+        problems: &ANY,
+        ..get(
+            "/api/v1/configuration",
+            "getConfiguration",
+            "Which files are in force, what was refused, what waits for approval",
+            vec![(200, configuration)],
+        )
     });
     let status = vec![(200, draft.json::<HostStatus>("The host as it now stands."))];
     draft.add(Call {

@@ -118,6 +118,7 @@ fn every_call_of_the_apis_is_described() {
         calls(&sidecar),
         [
             "get /",
+            "get /api/v1/configuration",
             "get /api/v1/events",
             "get /api/v1/hosts",
             "get /api/v1/hosts/{id}/decisions",

@@ -16,7 +16,7 @@ const SIDECAR: &[Row] = &[
     ("lib", "app config"),
     (
         "app",
-        "act clock config decide flame host_client intake message origin record sense serve signal supervisor view \
+        "act clock config decide flame host_client intake message origin record reload sense serve signal supervisor view \
          trimtab_core trimtab_protocol",
     ),
     (
@@ -49,6 +49,10 @@ const SIDECAR: &[Row] = &[
         "clock host_client message trimtab_core trimtab_protocol",
     ),
     ("record", "clock message view trimtab_core trimtab_protocol"),
+    (
+        "reload",
+        "clock config message trimtab_core trimtab_protocol",
+    ),
     (
         "serve",
         "clock message origin view trimtab_core trimtab_flame trimtab_protocol",

@@ -23,6 +23,11 @@ impl Tuner {
         if self.trial.is_none() {
             return self.reclaim(tick);
         }
+        if let Some(reason) = self.given_up.take() {
+            let trial = self.trial.as_mut()?;
+            let (action, reason) = trial.end(Action::RollBack, reason);
+            return Some(trial_choice(tick.name, trial, action, reason));
+        }
         let (action, reason) = match (&self.trial.as_ref()?.stage, tick.delta) {
             // What was about to be kept is not kept either.
             _ if tick.frozen => self.trial.as_mut()?.end(Action::RollBack, Reason::Frozen),

@@ -33,7 +33,11 @@ impl Controller {
     /// What to do about the lease this tick.
     pub(super) fn lease_wish(&self, state: &HostState) -> LeaseWish {
         let offered = state.offers(feature::LEASE) && !state.control_disabled;
-        if self.settings.mode != Mode::Act || !offered {
+        if self.settings.mode != Mode::Act {
+            // One that is left over from before the mode was changed is given back.
+            return self.lease.map_or(LeaseWish::Leave, LeaseWish::Release);
+        }
+        if !offered {
             return LeaseWish::Leave;
         }
         match (&state.lease, self.lease) {

@@ -10,6 +10,7 @@ use crate::policy::{Claim, Policy, Proposal, Purpose, Sight};
 use crate::profile::Profile;
 use crate::regime::{RegimeWatch, Seen, is_starved};
 use crate::signal::{HostSignals, Load, Recent};
+use crate::trigger::TriggerWatch;
 use crate::window::{Keep, PoolDelta, Window};
 use std::collections::VecDeque;
 use trimtab_protocol::decision::{
@@ -110,7 +111,15 @@ pub(super) struct Tuner {
     pub(super) issued: Option<(Epoch, Generation)>,
     /// Whether such a trial is being undone.
     pub(super) reclaiming: bool,
+    /// Why an open trial is to be undone at the next tick.
+    pub(super) given_up: Option<Reason>,
     pub(super) watch: RegimeWatch,
+    /// Which of the profile's triggers hold.
+    pub(super) triggers: TriggerWatch,
+    /// When a new step was last looked for.
+    pub(super) looked: Moment,
+    /// When memory last made a step down.
+    pub(super) eased: Moment,
     trials: Recent,
     /// What trials were predicted to cost, and when.
     costs: VecDeque<(Moment, f64)>,
@@ -147,6 +156,7 @@ impl Tuner {
     pub(super) fn forget_window(&mut self, now: Moment) {
         self.window.clear();
         self.watch.clear();
+        self.triggers.clear();
         self.policy
             .forget_window(now.since(Moment::default()).as_secs_f64());
     }
@@ -184,6 +194,7 @@ impl Tuner {
         if self.policy.is_clean() && self.trial.is_none() {
             self.window.add(delta.clone(), WINDOW);
         }
+        self.notice_triggers(tick);
     }
 
     /// What the policy looks at.
@@ -263,11 +274,10 @@ impl Tuner {
             pending: false,
             ..sight
         };
-        let idle = self.regime == Some(Regime::Idle);
-        let proposal = self.policy.propose(&sight).map_err(|reason| match reason {
-            Reason::Ample if idle => hold(Reason::Idle),
-            other => hold(other),
-        })?;
+        let (proposal, asked_by) = match self.step_down(tick) {
+            Some((proposal, by)) => (proposal, Some(by)),
+            None => self.propose(tick, &sight)?,
+        };
         let spent = self
             .costs
             .iter()
@@ -287,11 +297,34 @@ impl Tuner {
             probing: probing.filter(|pool| *pool != tick.name),
         };
         match guard::review(&proposal, &context) {
-            Ok(permitted) => Ok((proposal, permitted)),
+            Ok(permitted) => Ok((proposal, permitted.asked_by(asked_by))),
             Err(veto) => Err(Box::new(Choice {
                 bound_by: veto.bound_by,
                 ..Choice::hold(veto.reason)
             })),
+        }
+    }
+
+    /// Asks the policy, and where it holds the profile's triggers; with the line that asks, if one does.
+    fn propose(
+        &mut self,
+        tick: &PoolTick<'_>,
+        sight: &Sight<'_>,
+    ) -> Result<(Proposal, Option<Citation>), Box<Choice>> {
+        if let Some(choice) = self.pace(tick) {
+            return Err(Box::new(choice));
+        }
+        let idle = self.regime == Some(Regime::Idle);
+        match self.policy.propose(sight) {
+            Ok(proposal) => Ok((proposal, None)),
+            Err(reason) => {
+                let held = match reason {
+                    Reason::Ample if idle => Reason::Idle,
+                    other => other,
+                };
+                let (proposal, by) = self.by_trigger(tick, held)?;
+                Ok((proposal, Some(by)))
+            }
         }
     }
 

@@ -80,7 +80,7 @@ pub(super) fn next(text: &str, from: usize) -> Result<Token<'_>, Problem> {
         return Ok(Token { kind, span });
     }
     let foreign = FOREIGN.iter().find(|(sign, _)| rest.starts_with(sign));
-    let length = foreign.map_or(first.len_utf8(), |(sign, _)| sign.len());
+    let length = foreign.map_or_else(|| first.len_utf8(), |(sign, _)| sign.len());
     let mut problem = Problem::new(
         start..start + length,
         "a condition has no such sign".to_owned(),

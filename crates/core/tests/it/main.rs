@@ -15,3 +15,4 @@ mod faults;
 mod model;
 mod others;
 mod properties;
+mod rules;

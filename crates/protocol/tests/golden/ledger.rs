@@ -7,9 +7,12 @@ use trimtab_protocol::command::{
     Command, CommandReceipt, CommandRecord, CommandResult, Operator, PinCommand, PlainCommand,
     ProfileCommand, UnpinCommand,
 };
+use trimtab_protocol::configuration::{
+    ConfigurationStatus, ReloadRecord, ReloadResult, SettingChange, SettingProblem, Watching,
+};
 use trimtab_protocol::decision::{
     Absence, Action, ChangeSummary, Citation, Direction, Evidence, Expectation, Level, Mode,
-    ProfileBasis, Reason, Regime, ValueChange, Verdict, WindowFigures,
+    ProfileBasis, Reason, Regime, TriggerLack, ValueChange, Verdict, WindowFigures,
 };
 use trimtab_protocol::name::{Epoch, Generation, HostId, KnobName, PoolName};
 use trimtab_protocol::operator::{FreezeRequest, ResetRequest};
@@ -124,6 +127,48 @@ pub(super) fn entry_outcome() -> Entry {
         took_us: 850,
     };
     entry(44, EntryBody::Outcome(outcome), "the host took it")
+}
+
+pub(super) fn entry_reload() -> Entry {
+    let change = SettingChange {
+        key: "profile.web.workers.max".to_owned(),
+        from: Some("100".to_owned()),
+        to: Some("1000".to_owned()),
+        set_by: Some(Citation {
+            key: "workers.max".to_owned(),
+            file: "profiles/web.toml".to_owned(),
+            line: 22,
+            column: 7,
+        }),
+        needs_restart: false,
+        drastic: true,
+    };
+    let reload = ReloadRecord {
+        result: ReloadResult::Waiting,
+        changes: vec![change],
+        problems: Vec::new(),
+    };
+    let mut entry = entry(46, EntryBody::Reload(reload), "it waits");
+    entry.pool = None;
+    entry
+}
+
+pub(super) fn configuration_status() -> ConfigurationStatus {
+    ConfigurationStatus {
+        files: vec!["trimtab.toml".to_owned(), "trimtab.d/10.toml".to_owned()],
+        watching: Watching::Events,
+        in_force_since_ms: 1_763_734_500_000,
+        applied: 3,
+        refused: 1,
+        problems: vec![SettingProblem {
+            file: "profiles/web.toml".to_owned(),
+            line: Some(22),
+            column: Some(7),
+            message: "`workers.max` must be a whole number".to_owned(),
+        }],
+        waiting: Vec::new(),
+        needs_restart: vec!["serve.address".to_owned()],
+    }
 }
 
 pub(super) fn entry_outcome_refused() -> Entry {
@@ -458,6 +503,16 @@ fn reasons_to_act() -> Vec<Reason> {
             absence: Absence::NotOffered,
         },
         Reason::ShuttingDown,
+        Reason::SettingsChanged,
+        Reason::TriggerLacks {
+            when: "cpu < 20%".to_owned(),
+            lacks: TriggerLack::Benefit,
+        },
+        Reason::BetweenDecisions { seconds: 4.5 },
+        Reason::Triggered {
+            when: "tasks > 10000".to_owned(),
+            because: "many requests wait".to_owned(),
+        },
         Reason::TrialEnded {
             status: ChangeStatus::Superseded,
         },

@@ -1,0 +1,203 @@
+//! What a profile says by itself, and what becomes of it when it is edited meanwhile.
+
+use crate::model::{Model, Plant, settings};
+use trimtab_core::decision::LeaseWish;
+use trimtab_core::expression::Expression;
+use trimtab_core::moment::Span;
+use trimtab_core::profile::{Benefit, Cited, Profile, Trigger, TriggerAction};
+use trimtab_protocol::decision::{Action, Citation, Mode, Reason, TriggerLack};
+use trimtab_protocol::view::DecisionRecord;
+
+/// Two fifths of sixty workers are busy and nothing waits: the policy has nothing to try.
+const EASY: Plant = Plant {
+    service_s: 0.05,
+    knee: 1_000.0,
+    thrash: 0.0,
+    arrivals_per_s: 500.0,
+};
+
+/// A dependency that slows down beyond eight calls at once, so that more workers only make work wait elsewhere.
+const WALL: Plant = Plant {
+    service_s: 0.05,
+    knee: 8.0,
+    thrash: 0.03,
+    arrivals_per_s: 400.0,
+};
+
+fn cited<T>(value: T, line: u32) -> Cited<T> {
+    let citation = Citation {
+        key: "key".to_owned(),
+        file: "web.toml".to_owned(),
+        line,
+        column: 1,
+    };
+    Cited { value, citation }
+}
+
+fn trigger(when: &str, action: TriggerAction, benefit: Option<Benefit>) -> Trigger {
+    Trigger {
+        when: cited(Expression::parse(when).unwrap(), 77),
+        lasting: Span::from_secs(3),
+        action: cited(action, 78),
+        because: "the author said so".to_owned(),
+        benefit,
+    }
+}
+
+fn edited(mode: Mode, edit: impl Fn(&mut Profile)) -> trimtab_core::profile::Settings {
+    let mut settings = settings(mode);
+    settings.profiles.values_mut().for_each(edit);
+    settings
+}
+
+fn model(workers: u64, edit: impl Fn(&mut Profile)) -> Model {
+    model_of(EASY, workers, edit)
+}
+
+fn model_of(plant: Plant, workers: u64, edit: impl Fn(&mut Profile)) -> Model {
+    let mut model = Model::new(Mode::Act, &[("web", plant, workers)]);
+    model.controller.adopt(edited(Mode::Act, edit));
+    model
+}
+
+fn records(model: &Model) -> impl Iterator<Item = &DecisionRecord> {
+    let all = model.decisions.iter().flat_map(|it| &it.records);
+    all.map(|(_, record)| record)
+}
+
+fn lines(record: &DecisionRecord) -> Vec<u32> {
+    record.bound_by.iter().map(|by| by.line).collect()
+}
+
+#[test]
+fn a_trigger_that_holds_begins_a_trial_that_cites_it_and_is_undone_when_it_does_not_pay() {
+    let rule = |profile: &mut Profile| {
+        profile.triggers = vec![trigger(
+            "busy > 10 and cpu < 90%",
+            TriggerAction::Grow,
+            None,
+        )];
+    };
+    let mut model = model_of(WALL, 16, rule);
+    model.run(200);
+    let tried = records(&model).find(|record| matches!(record.reason, Reason::Triggered { .. }));
+    let tried = tried.expect("the trigger is followed");
+    assert_eq!(tried.action, Action::Try);
+    assert!(lines(tried).contains(&77), "{tried:?}");
+    let undone = |record: &&DecisionRecord| matches!(record.reason, Reason::DidNotPay { .. });
+    assert!(records(&model).any(|record| undone(&record)));
+    assert!(model.workers("web") <= 16, "{}", model.workers("web"));
+}
+
+#[test]
+fn a_shrink_without_a_named_benefit_is_told_and_not_followed() {
+    let shrinks = |benefit| {
+        move |profile: &mut Profile| {
+            profile.triggers = vec![trigger(
+                "busy < 70% * workers",
+                TriggerAction::Shrink,
+                benefit,
+            )];
+        }
+    };
+    let told = |record: &DecisionRecord| {
+        let lacks = TriggerLack::Benefit;
+        matches!(&record.reason, Reason::TriggerLacks { lacks: it, .. } if *it == lacks)
+    };
+    let mut lacking = model(60, shrinks(None));
+    lacking.run(20);
+    assert!(records(&lacking).any(|record| told(record) && record.action == Action::Hold));
+    assert!(records(&lacking).all(|record| !matches!(record.reason, Reason::Triggered { .. })));
+    let mut named = model(60, shrinks(Some(Benefit::Memory)));
+    named.run(60);
+    assert!(records(&named).any(|record| matches!(record.reason, Reason::Triggered { .. })));
+    assert!(named.workers("web") < 60, "{}", named.workers("web"));
+}
+
+#[test]
+fn the_memory_ladder_stops_growth_and_then_steps_down() {
+    let rungs = |profile: &mut Profile| {
+        profile.ladder.no_growth = cited(0.5, 85);
+        profile.ladder.step_down = cited(0.6, 92);
+    };
+    let mut short = model(4, rungs);
+    short.memory_share = 0.55;
+    short.run(40);
+    assert!(short.workers("web") <= 4, "{}", short.workers("web"));
+    assert!(records(&short).any(|record| lines(record) == [85]));
+    let mut shorter = model(40, rungs);
+    shorter.memory_share = 0.65;
+    shorter.run(60);
+    assert!(shorter.workers("web") < 20, "{}", shorter.workers("web"));
+    let steps = records(&shorter).filter(|record| record.action == Action::Try);
+    let asked = steps.filter(|record| lines(record).contains(&92)).count();
+    assert!((2..=6).contains(&asked), "{asked}");
+}
+
+#[test]
+fn a_profile_that_decides_now_and_then_looks_no_more_often() {
+    let often = |model: &Model| {
+        records(model)
+            .filter(|record| record.action == Action::Try)
+            .count()
+    };
+    let slow = |profile: &mut Profile| profile.decide_every = Some(cited(Span::from_secs(20), 5));
+    let (mut slow, mut quick) = (model(4, slow), model(4, |_| ()));
+    slow.run(40);
+    quick.run(40);
+    assert!((1..=2).contains(&often(&slow)), "{}", often(&slow));
+    assert!(often(&quick) > often(&slow));
+    let held = |record: &DecisionRecord| matches!(record.reason, Reason::BetweenDecisions { .. });
+    assert!(records(&slow).any(|record| held(record) && lines(record) == [5]));
+}
+
+#[test]
+fn an_edited_bound_holds_at_the_next_tick_and_undoes_a_trial_beyond_it() {
+    let at_most =
+        |max: u64, line: u32| move |profile: &mut Profile| profile.workers.max = cited(max, line);
+    let mut model = model(4, at_most(4, 10));
+    model.run(20);
+    assert_eq!(model.workers("web"), 4);
+    assert_eq!(lines(records(&model).last().unwrap()), [10]);
+    model.controller.adopt(edited(Mode::Act, at_most(64, 12)));
+    while records(&model).last().unwrap().action != Action::Try {
+        model.run(1);
+    }
+    assert_eq!(lines(records(&model).last().unwrap()), [12]);
+    model.run(1);
+    assert!(model.pools["web"].state.trial.is_some());
+    model.controller.adopt(edited(Mode::Act, at_most(4, 14)));
+    model.run(1);
+    let undone = records(&model).last().unwrap();
+    assert_eq!(
+        (undone.action, &undone.reason),
+        (Action::RollBack, &Reason::SettingsChanged)
+    );
+    assert!(model.pools.values().all(|pool| pool.state.trial.is_none()));
+}
+
+#[test]
+fn a_mode_that_is_taken_back_undoes_the_trial_and_returns_the_lease() {
+    let mut model = model(4, |_| ());
+    while records(&model)
+        .last()
+        .is_none_or(|record| record.action != Action::Try)
+    {
+        model.run(1);
+    }
+    model.run(1);
+    let held = model.workers("web");
+    model.controller.adopt(edited(Mode::Advise, |_| ()));
+    model.run(1);
+    let last = model.decisions.last().unwrap();
+    assert!(matches!(last.orders.lease, LeaseWish::Release(_)));
+    model.run(10);
+    assert!(model.workers("web") < held);
+    assert!(model.pools.values().all(|pool| pool.state.trial.is_none()));
+    let after = &model.decisions[model.decisions.len() - 5..];
+    assert!(
+        after
+            .iter()
+            .all(|decision| decision.orders.steps.is_empty())
+    );
+}

@@ -1,0 +1,257 @@
+//! The commented configuration file: every key with its default, its range, and what small and large do.
+//!
+//! The values come from the configuration in force when no file says anything, so they cannot go stale. `trimtab config example`
+//! writes it, and a test compares `config/trimtab.toml` with it.
+
+use super::show::Setting;
+use super::{ConfigErrors, Overrides, load};
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+/// One row of the file.
+enum Row {
+    /// The heading of a table, and what it is about.
+    Table(&'static str, &'static str),
+    /// A key, what to show where it has no default, and what it means.
+    Key(&'static str, Option<&'static str>, &'static str),
+}
+
+/// The commented file.
+///
+/// # Errors
+/// The defaults are wrong, which a test rules out.
+pub fn example() -> Result<String, ConfigErrors> {
+    let mut overrides = Overrides::default();
+    overrides.set("host.id", "example", "shop");
+    overrides.set("host.socket", "example", "/run/shop/control.sock");
+    let config = load(None, &overrides)?;
+    let settings = config.settings_in_force();
+    let values: BTreeMap<&str, &Setting> =
+        settings.iter().map(|it| (it.key.as_str(), it)).collect();
+    let mut text = comment(HEAD);
+    for row in ROWS {
+        match row {
+            Row::Table(heading, about) => {
+                text.push('\n');
+                text.push_str(&comment(about));
+                line(&mut text, format_args!("{heading}"));
+            }
+            Row::Key(key, without, about) => {
+                // Keys above all tables stand apart.
+                let (table, name) = key.rsplit_once('.').unwrap_or(("", key));
+                if table.is_empty() {
+                    text.push('\n');
+                }
+                text.push_str(&comment(about));
+                let value = values.get(key).and_then(|setting| setting.value.as_deref());
+                match (without, value) {
+                    (Some(example), _) => line(&mut text, format_args!("# {name} = {example}")),
+                    (None, value) => {
+                        line(
+                            &mut text,
+                            format_args!("{name} = {}", value.unwrap_or_default()),
+                        );
+                    }
+                }
+            }
+        }
+    }
+    Ok(text)
+}
+
+fn line(text: &mut String, what: std::fmt::Arguments<'_>) {
+    if writeln!(text, "{what}").is_err() {
+        tracing::error!("a line could not be written into memory");
+    }
+}
+
+fn comment(text: &str) -> String {
+    let lines = text.lines().map(|line| match line {
+        "" => "#\n".to_owned(),
+        line => format!("# {line}\n"),
+    });
+    lines.collect()
+}
+
+const HEAD: &str = "\
+The sidecar's configuration: every key, with its default where it has one. `minimal.toml` is the least that works.
+
+A relative path is relative to this file. A duration is written \"500ms\", \"30s\", \"5m\" or \"1h\", a size \"64KiB\", \"256MiB\" or \"1GiB\".
+Files that end in .toml in the directory `trimtab.d` beside this file are read after it, in the order of their names; a key of a
+later file outranks that of an earlier one. A variable outranks all files: `serve.address` is TRIMTAB__SERVE__ADDRESS, the host's
+`socket` TRIMTAB__HOST__SOCKET, and `workers.max` of the profile `web` TRIMTAB__PROFILE__WEB__WORKERS__MAX. An option of the command
+line outranks everything. `trimtab config show --origin` says what is in force and where it comes from, and `trimtab check` what is
+wrong.
+
+The files are watched: `mode`, `hosts.pools`, `profiles` and all that stands in profiles take effect at once, the other keys after a
+restart. A set with a mistake changes nothing. One that moves a limit to more than four times or less than a quarter waits for
+`trimtab approve`.";
+
+const ROWS: &[Row] = &[
+    Row::Key(
+        "mode",
+        None,
+        "How far the sidecar may go: observe (look only), advise (say what it would do), act (do it).\n\
+     Observe changes nothing and advises nothing. Advise is for reading along before it is trusted. Act takes the host's lease.",
+    ),
+    Row::Key(
+        "interval",
+        None,
+        "The time between two samples; 100ms to 60s.\n\
+     Small: quicker to see trouble, more CPU for the sidecar and the host. Large: cheaper, and slow to see trouble.",
+    ),
+    Row::Key(
+        "profiles",
+        Some(r#""profiles""#),
+        "The directory of your own profiles. A file there replaces the built-in profile of the same name (web, api, background, default)\n\
+     or adds one; without this key the built-in profiles are used. There is no default.",
+    ),
+    Row::Table(
+        "[[hosts]]",
+        "The host: the service that is tuned. One now; a second one is refused.",
+    ),
+    Row::Key(
+        "hosts.id",
+        None,
+        "Its name in paths, labels and the ledger: 1 to 64 characters of a-z, 0-9, _ and -. It must be given.\n\
+     Short: fits into tables. Long: tells more. A new name begins a new history.",
+    ),
+    Row::Key(
+        "hosts.socket",
+        None,
+        "The control socket that the host opens; at most 107 bytes. It must be given. The host may start later than the sidecar.",
+    ),
+    Row::Key(
+        "hosts.call_deadline",
+        None,
+        "The longest that one call to the host may take; 10ms to 10s, at most the interval. Default: 500ms, or a shorter interval.\n\
+     Small: a busy host counts as silent. Large: a host that hangs is noticed late.",
+    ),
+    Row::Table(
+        "[hosts.pools]",
+        "Which profile a pool follows. Without a line here a pool follows the profile of its kind, else `default`.",
+    ),
+    Row::Key("hosts.pools.checkout", Some(r#""web""#), ""),
+    Row::Table("[serve]", "The sidecar's own pages and figures."),
+    Row::Key(
+        "serve.address",
+        None,
+        "Where it listens: a loopback address with a port; anything else is refused, because the pages have no login.\n\
+     Port 0 takes any free port.",
+    ),
+    Row::Key(
+        "serve.allowed_hosts",
+        None,
+        "Names by which browsers may call it besides localhost, such as that of a proxy on this machine.\n\
+     Few: no web page can reach the sidecar through a browser. Many: each name is one more that could be misused.",
+    ),
+    Row::Table(
+        "[flame]",
+        "Graphs of where the host's time goes: `/flamegraph` on the pages.",
+    ),
+    Row::Key(
+        "flame.remember",
+        None,
+        "Whether the recent past is remembered, so that each change has its graph of before and after: off or on.\n\
+     Off: a graph is taken only when somebody asks. On: the host is sampled all the time, at `hz`.",
+    ),
+    Row::Key(
+        "flame.hz",
+        None,
+        "Samples a second of CPU time while it remembers; 1 to 1000.\n\
+     Small: coarse. Large: each sample costs the host about 20 microseconds of CPU.",
+    ),
+    Row::Key(
+        "flame.max_bytes",
+        None,
+        "The most memory for what is remembered; 256KiB to 1GiB. The oldest goes first.\n\
+     Small: minutes. Large: hours.",
+    ),
+    Row::Key(
+        "flame.own_profile",
+        Some(r#""http://127.0.0.1:6060/debug/pprof/profile""#),
+        "Where the host serves a profile of itself, as Go services do; asked only where the kernel gives no samples. There is no default.",
+    ),
+    Row::Table(
+        "[ledger]",
+        "The ledger: every decision, what was sent, and what came of it.",
+    ),
+    Row::Key(
+        "ledger.directory",
+        None,
+        "The directory of its files; it is made when it is not there.\n\
+     On a memory file system a crash of the machine loses what was about to be sent.",
+    ),
+    Row::Key(
+        "ledger.max_bytes",
+        None,
+        "The most that all its files may take; 1MiB to 1TiB. The oldest are dropped first.\n\
+     Small: history is short. Large: the disk fills further.",
+    ),
+    Row::Table(
+        "[lease]",
+        "The lease: the right to change the host, which one sidecar has at a time. Only mode `act` takes it.",
+    ),
+    Row::Key(
+        "lease.ttl",
+        None,
+        "How long it lasts unless it is renewed, which happens in every interval; 500ms to 60s, in mode `act` at least two intervals.\n\
+     Default: 5s or three intervals, whichever is longer, up to 60s.\n\
+     Small: when the sidecar dies, the host undoes an open trial soon. Large: a slow moment of the sidecar costs no trial.",
+    ),
+    Row::Key(
+        "lease.holder",
+        Some(r#""shop-sidecar""#),
+        "The name under which it is taken, 1 to 128 visible ASCII characters. Default: the machine's name and the process id.\n\
+     The same name retakes a lease at once after a restart; two sidecars of one name take it from each other again and again.",
+    ),
+    Row::Table(
+        "[log]",
+        "The sidecar's own log, on the standard error stream.",
+    ),
+    Row::Key(
+        "log.format",
+        None,
+        "human (one line of text an event) or json (one object an event).\n\
+     Human is for a terminal, json for a log store.",
+    ),
+    Row::Key(
+        "log.level",
+        None,
+        "The least important that is written: error, warn, info, debug, trace.\n\
+     Small: only what somebody must act on. Large: every decision to hold, and every call.",
+    ),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_commented_file_is_the_one_that_is_written() {
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("config/trimtab.toml");
+        let file = std::fs::read_to_string(path).expect("it is there");
+        let written = example().expect("the defaults are valid");
+        assert_eq!(
+            file, written,
+            "run `trimtab config example > config/trimtab.toml`"
+        );
+    }
+
+    #[test]
+    fn no_key_in_force_is_left_out() {
+        let mut overrides = Overrides::default();
+        overrides.set("host.socket", "test", "s");
+        let config = load(None, &overrides).expect("the defaults are valid");
+        for setting in config.settings_in_force() {
+            let told = ROWS
+                .iter()
+                .any(|row| matches!(row, Row::Key(key, ..) if *key == setting.key));
+            assert!(
+                told || setting.key.starts_with("profile."),
+                "{}",
+                setting.key
+            );
+        }
+    }
+}
