@@ -5,6 +5,7 @@
 
 mod aftermath;
 mod choice;
+mod following;
 mod judging;
 mod lease;
 mod others;
@@ -270,7 +271,10 @@ impl Controller {
         if acts && (state.control_disabled || !offered) {
             return Some(Reason::NotOffered);
         }
-        if state.frozen || self.frozen {
+        let frozen = state.frozen || self.frozen;
+        #[cfg(test)]
+        let frozen = frozen && !crate::testing::has(crate::testing::Fault::IgnoresFreeze);
+        if frozen {
             return Some(Reason::Frozen);
         }
         if self.settings.mode == Mode::Act

@@ -11,8 +11,10 @@ use crate::moment::{Moment, Span};
 use crate::number::{fraction, whole};
 pub use crate::policy::MEMORY_SHARE_MAX;
 use crate::policy::{Proposal, Purpose};
-use crate::profile::{Cited, Profile};
+use crate::profile::{Cited, KnobRange, Profile};
 use crate::signal::{HostSignals, Recent, level_ratio_bp};
+#[cfg(test)]
+use crate::testing::{Fault, has};
 use std::collections::BTreeMap;
 use trimtab_protocol::change::{CHANGE_WINDOW_MS, CHANGES_PER_WINDOW};
 use trimtab_protocol::decision::{ChangeSummary, Citation, Direction, Level, Reason, ValueChange};
@@ -96,16 +98,29 @@ impl Veto {
 pub struct Permitted {
     pool: PoolName,
     base_revision: Revision,
+    knob: &'static str,
     from: u64,
-    workers: u64,
+    value: u64,
     bound_by: Vec<Citation>,
 }
 
 impl Permitted {
-    /// The worker target.
+    /// Which knob.
     #[must_use]
-    pub fn workers(&self) -> u64 {
-        self.workers
+    pub fn knob(&self) -> &'static str {
+        self.knob
+    }
+
+    /// The value in force.
+    #[must_use]
+    pub fn from(&self) -> u64 {
+        self.from
+    }
+
+    /// The new target.
+    #[must_use]
+    pub fn value(&self) -> u64 {
+        self.value
     }
 
     /// The lines of the profile that shortened the step or bound its direction.
@@ -126,11 +141,11 @@ impl Permitted {
     pub fn summary(&self, generation: Option<Generation>) -> ChangeSummary {
         let values = ValueChange {
             from: KnobValue::Integer(self.from),
-            to: KnobValue::Integer(self.workers),
+            to: KnobValue::Integer(self.value),
         };
         ChangeSummary {
             generation,
-            set: BTreeMap::from([(KnobName::from(KnobName::WORKERS), values)]),
+            set: BTreeMap::from([(KnobName::from(self.knob), values)]),
         }
     }
 
@@ -149,10 +164,7 @@ impl Permitted {
             generation,
             base_revision: self.base_revision,
             trial_ms,
-            set: BTreeMap::from([(
-                KnobName::from(KnobName::WORKERS),
-                KnobValue::Integer(self.workers),
-            )]),
+            set: BTreeMap::from([(KnobName::from(self.knob), KnobValue::Integer(self.value))]),
             reason,
         }
     }
@@ -163,7 +175,7 @@ impl Permitted {
 /// # Errors
 /// The veto.
 pub fn review(proposal: &Proposal, context: &Context<'_>) -> Result<Permitted, Veto> {
-    let knob_name = KnobName::from(KnobName::WORKERS);
+    let knob_name = KnobName::from(proposal.knob);
     let Some(knob) = context.pool.knobs.get(&knob_name) else {
         return Err(Veto::new(Reason::NotOffered));
     };
@@ -174,44 +186,55 @@ pub fn review(proposal: &Proposal, context: &Context<'_>) -> Result<Permitted, V
         return Err(Veto::new(Reason::Pinned { knob: knob_name }));
     }
     let returns = proposal.purpose == Purpose::Return;
+    // Levels are about the number of workers.
+    let levelled = !returns && proposal.purpose != Purpose::Follow;
     // Protection does not wait for another pool's trial, and going back is allowed at every level.
-    if let Some(pool) = context.probing.filter(|_| !returns) {
+    let probing = context.probing.filter(|_| !returns);
+    #[cfg(test)]
+    let probing = probing.filter(|_| !has(Fault::NoTurns));
+    if let Some(pool) = probing {
         return Err(Veto::new(Reason::OtherTrial {
             pool: pool.as_str().to_owned(),
         }));
     }
     rate(proposal, context)?;
-    if context.level == Level::Conservative && !returns {
+    if context.level == Level::Conservative && levelled {
         return Err(Veto::new(Reason::LevelForbids {
             level: context.level,
             load: context.load,
         }));
     }
     harm(proposal, context)?;
-    let bounds = Bounds::of(knob, context.profile);
-    let bounded = proposal.workers.clamp(bounds.min, bounds.max);
+    let range = range_of(proposal.knob, context.profile);
+    let bounds = Bounds::within(knob, range);
+    let bounded = proposal.value.clamp(bounds.min, bounds.max);
     // The step comes last: a value outside the bounds goes back in by steps as well. The host takes its baseline at any step,
     // but nothing else, such as what the memory leaves of it.
-    let level = if returns {
-        Level::Maximum
-    } else {
+    let level = if levelled {
         context.level
+    } else {
+        Level::Maximum
     };
     let stepped = step_limit(bounded, current, knob, level);
     let to_baseline = returns && knob.baseline.as_integer() == Some(bounded);
     let wanted = if to_baseline { bounded } else { stepped };
-    let mut affordable = memory(wanted, current, proposal.direction, context)?;
+    let sized = proposal.knob == KnobName::WORKERS;
+    let mut affordable = if sized {
+        memory(wanted, current, proposal.direction, context)?
+    } else {
+        wanted
+    };
     if affordable != bounded {
         affordable = step_limit(affordable, current, knob, level);
     }
-    let workers = on_grid(affordable, current, knob);
+    let value = on_grid(affordable, current, knob);
     let (limit, bound) = match proposal.direction {
-        Direction::Up => (&context.profile.workers.max, bounds.max),
-        Direction::Down => (&context.profile.workers.min, bounds.min),
+        Direction::Up => (&range.max, bounds.max),
+        Direction::Down => (&range.min, bounds.min),
     };
     let moves = match proposal.direction {
-        Direction::Up => workers > current,
-        Direction::Down => workers < current,
+        Direction::Up => value > current,
+        Direction::Down => value < current,
     };
     if !moves {
         return Err(Veto::cited(
@@ -225,8 +248,9 @@ pub fn review(proposal: &Proposal, context: &Context<'_>) -> Result<Permitted, V
     Ok(Permitted {
         pool: context.name.clone(),
         base_revision: context.pool.revision,
+        knob: proposal.knob,
         from: current,
-        workers,
+        value,
         bound_by: vec![limit.citation.clone()],
     })
 }
@@ -245,18 +269,42 @@ impl Bounds {
     /// The bounds of a pool's workers.
     #[must_use]
     pub fn of(knob: &KnobState, profile: &Profile) -> Self {
+        Self::within(knob, &profile.workers)
+    }
+
+    /// The bounds of a knob with its range in the profile.
+    #[must_use]
+    pub fn within(knob: &KnobState, range: &KnobRange) -> Self {
+        #[cfg(test)]
+        if has(Fault::NoBounds) {
+            return Self { min: 1, max: 1_000 };
+        }
         let baseline = knob.baseline.as_integer();
         let widened = |value: u64, pick: fn(u64, u64) -> u64| {
             baseline.map_or(value, |baseline| pick(value, baseline))
         };
         let hard_max = knob.max.max(knob.min);
-        let min = widened(profile.workers.min.value, u64::min).clamp(knob.min, hard_max);
-        let max = widened(profile.workers.max.value, u64::max).clamp(min, hard_max);
+        let min = widened(range.min.value, u64::min).clamp(knob.min, hard_max);
+        let max = widened(range.max.value, u64::max).clamp(min, hard_max);
         Self { min, max }
     }
 }
 
+/// The range of a knob in the profile.
+#[must_use]
+pub fn range_of<'a>(knob: &str, profile: &'a Profile) -> &'a KnobRange {
+    match knob {
+        KnobName::QUEUE_LIMIT => &profile.queue_limit,
+        KnobName::TIMEOUT_MS => &profile.timeout_ms,
+        _ => &profile.workers,
+    }
+}
+
 fn rate(proposal: &Proposal, context: &Context<'_>) -> Result<(), Veto> {
+    #[cfg(test)]
+    if has(Fault::NoRate) {
+        return Ok(());
+    }
     let limited = |changes: u32, allowed: u32, window: Span| {
         (changes >= allowed).then_some(Reason::RateLimited {
             changes,
@@ -304,6 +352,10 @@ fn harm(proposal: &Proposal, context: &Context<'_>) -> Result<(), Veto> {
 
 /// Shortens a step to the ratios of level and host; one unit is always allowed where the host's own ratio does.
 fn step_limit(wanted: u64, current: u64, knob: &KnobState, level: Level) -> u64 {
+    #[cfg(test)]
+    if has(Fault::NoStep) {
+        return wanted;
+    }
     let unit = knob.granularity.max(1);
     let host = f64::from(knob.max_ratio_bp.max(10_000)) / 1e4;
     let ratio = (f64::from(level_ratio_bp(level)) / 1e4).min(host);
@@ -438,7 +490,8 @@ mod tests {
             least_gain_per_s: 0.0,
         };
         Proposal {
-            workers,
+            knob: KnobName::WORKERS,
+            value: workers,
             direction,
             purpose: Purpose::Predict,
             pressing: false,
@@ -472,7 +525,7 @@ mod tests {
         };
         edit(&mut context);
         review(wanted, &context)
-            .map(|permitted| permitted.workers())
+            .map(|permitted| permitted.value())
             .map_err(|veto| veto.reason)
     }
 
@@ -543,7 +596,7 @@ mod tests {
                 footprint: &Footprint::default(),
                 probing: None,
             };
-            review(&proposal(32, Direction::Up), &context).map(|permitted| permitted.workers())
+            review(&proposal(32, Direction::Up), &context).map(|permitted| permitted.value())
         };
         assert_eq!(at(0.4), Ok(32));
         assert_eq!(at(0.6), Ok(25));
@@ -651,7 +704,7 @@ mod tests {
                 signals: &signals, trials: &quiet, changes: &quiet, spent_s: 0.0, footprint: &Footprint::default(), probing: None,
             };
             if let Ok(permitted) = review(&proposal(wanted, direction), &context) {
-                let to = permitted.workers();
+                let to = permitted.value();
                 prop_assert!((knob.min..=knob.max).contains(&to), "{to} outside the host's bounds");
                 prop_assert_eq!((to - knob.min) % unit, 0);
                 prop_assert!(u128::from(to.max(from)) * 10_000 <= u128::from(to.min(from)) * u128::from(ratio_bp.max(10_000)));

@@ -13,7 +13,17 @@ pub mod decision;
 pub mod expression;
 pub mod guard;
 pub mod kind;
+#[cfg(test)]
+mod laws;
 pub mod model;
+#[cfg(test)]
+#[path = "../tests/it/model.rs"]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "the model's figures are far within range"
+)]
+mod model_host;
 pub mod moment;
 mod number;
 pub mod observation;
@@ -23,5 +33,9 @@ pub mod regime;
 pub mod signal;
 #[cfg(test)]
 mod testing;
+
+#[cfg(test)]
+extern crate self as trimtab_core;
+
 pub mod trigger;
 pub mod window;

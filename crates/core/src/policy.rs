@@ -7,6 +7,7 @@
 //! the curve through all that was seen promises ([`search`]).
 
 mod climb;
+pub mod follow;
 mod learn;
 mod plant;
 pub mod proof;
@@ -27,6 +28,7 @@ use crate::model::tally::Tally;
 use crate::model::work::Work;
 use crate::number::{fraction, whole};
 use trimtab_protocol::decision::{Direction, Expectation, Reason};
+use trimtab_protocol::name::KnobName;
 
 /// Completions before anything is concluded: with fewer, two windows resolve only a difference of a half.
 pub const COMPLETIONS_MIN: u64 = 30;
@@ -83,6 +85,10 @@ impl Rest {
     }
 
     fn is_over(&self, now_s: f64) -> bool {
+        #[cfg(test)]
+        if crate::testing::has(crate::testing::Fault::NeverRests) {
+            return true;
+        }
         now_s >= self.until_s
     }
 
@@ -147,6 +153,8 @@ pub struct Policy {
     up: Rest,
     down: Rest,
     lid: Option<Lid>,
+    /// The size before room was made for jobs that hang.
+    room_from: Option<f64>,
     climbing: bool,
     owes_look: bool,
     was_calm: bool,
@@ -196,6 +204,7 @@ impl Default for Policy {
             up: Rest::new(2.0),
             down: Rest::new(4.0),
             lid: None,
+            room_from: None,
             climbing: true,
             owes_look: false,
             was_calm: false,
@@ -282,6 +291,27 @@ impl Policy {
         self.changed_s = sight.now_s;
         self.tally = Tally::default();
         claim
+    }
+
+    /// What a change of another knob is held against: the size stays.
+    #[must_use]
+    pub fn begin_following(&self, sight: &Sight<'_>) -> Claim {
+        Claim {
+            from: sight.size(),
+            to: sight.size(),
+            purpose: Purpose::Follow,
+            before: (self.throughput_slow, 1.0),
+            promised: None,
+            fair: false,
+            since_s: sight.now_s,
+        }
+    }
+
+    /// How long the pool has been seen at its size, and what it does a second; nothing while it shows anything else.
+    #[must_use]
+    pub fn steady(&self) -> Option<(f64, f64)> {
+        let throughput = self.tally.finished / self.tally.seconds.max(1e-9);
+        self.is_clean().then_some((self.tally.seconds, throughput))
     }
 
     /// A trial was undone, by whomever: what was being measured is about neither size.
@@ -375,7 +405,8 @@ impl Policy {
         let pressing = young || losing || (purpose == Purpose::Climb && self.severe);
         let (expectation, cost_s) = self.expect(sight, fraction(workers), purpose);
         Some(Proposal {
-            workers,
+            knob: KnobName::WORKERS,
+            value: workers,
             direction,
             purpose,
             pressing,
@@ -417,7 +448,7 @@ impl Policy {
             Purpose::Look | Purpose::Predict => {
                 loss * verdict::span_s(self.work.dispersion(), here)
             }
-            Purpose::Climb | Purpose::Relax | Purpose::Return => 0.0,
+            Purpose::Climb | Purpose::Relax | Purpose::Return | Purpose::Follow => 0.0,
         };
         (expectation, cost_s)
     }

@@ -162,6 +162,7 @@ mod tests {
             total: None,
             wait: None,
             service: None,
+            timeout: None,
         }
     }
 

@@ -97,3 +97,60 @@ pub(crate) fn profile() -> Profile {
         triggers: Vec::new(),
     }
 }
+
+/// A bug that a test seeds, to see that the law it breaks is checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// The guard does not hold values within their bounds.
+    NoBounds,
+    /// The guard does not shorten steps.
+    NoStep,
+    /// The guard does not count changes.
+    NoRate,
+    /// The guard lets two pools probe at once.
+    NoTurns,
+    /// A pool without figures is halved.
+    ShrinksBlind,
+    /// An operator's freeze is not seen.
+    IgnoresFreeze,
+    /// A trial is kept whatever it did.
+    KeepsLosses,
+    /// What did not pay is tried again at once.
+    NeverRests,
+    /// A pool with nothing to do is changed.
+    Fidgets,
+    /// What is proposed does not follow from the history alone.
+    RollsDice,
+}
+
+thread_local! {
+    static SEEDED: std::cell::Cell<Option<Fault>> = const { std::cell::Cell::new(None) };
+    static DICE: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
+}
+
+/// Seeds a bug in this thread for as long as it lives.
+pub(crate) struct Seeded;
+
+impl Seeded {
+    pub(crate) fn new(fault: Fault) -> Self {
+        SEEDED.set(Some(fault));
+        Self
+    }
+}
+
+impl Drop for Seeded {
+    fn drop(&mut self) {
+        SEEDED.set(None);
+    }
+}
+
+/// Whether a bug is seeded here.
+pub(crate) fn has(fault: Fault) -> bool {
+    SEEDED.get() == Some(fault)
+}
+
+/// Another number each time, whatever happened before.
+pub(crate) fn dice() -> u64 {
+    DICE.set(DICE.get() + 1);
+    DICE.get()
+}

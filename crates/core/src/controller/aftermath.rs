@@ -1,11 +1,12 @@
 //! What became of a pool's trials, and who else changed its values.
 
-use super::trial::{Fate, Stage, Trial, workers};
+use super::trial::{Fate, Stage, Trial, value, workers};
 use super::tuner::{Choice, PoolTick, Tuner};
 use crate::decision::{Step, TrialId};
 use crate::moment::{Moment, Span};
 use trimtab_protocol::change::ChangeStatus;
 use trimtab_protocol::decision::{Absence, Action, Direction, Reason};
+use trimtab_protocol::name::KnobName;
 
 /// How long the values of someone else are left alone.
 const YIELD: Span = Span::from_secs(60);
@@ -29,10 +30,11 @@ impl Tuner {
             Fate::Open => {}
             Fate::Refused(reason) => self.refused(tick.now, reason),
             Fate::Ended(status, revision) => {
-                let to = self.trial.as_ref().map(|trial| trial.to);
+                let expected = self.trial.as_ref().map(|trial| (trial.knob, trial.to));
                 self.revision = Some(revision);
                 self.ended(tick.now, status);
-                let elsewhere = status == ChangeStatus::Confirmed && workers(tick.pool) != to;
+                let elsewhere = status == ChangeStatus::Confirmed
+                    && expected.is_some_and(|(knob, to)| value(tick.pool, knob) != Some(to));
                 if tick.pool.revision > revision || elsewhere {
                     self.revision = Some(tick.pool.revision.max(revision));
                     self.give_way(tick.now);
@@ -127,6 +129,7 @@ impl Tuner {
         match status {
             ChangeStatus::Confirmed => {
                 self.counts.kept += 1;
+                self.note_followed(&trial, now);
                 // The trial's own window is at the size now in force, so the next comparison may begin with it.
                 self.window = trial.window;
                 return;
@@ -134,8 +137,10 @@ impl Tuner {
             ChangeStatus::RolledBack | ChangeStatus::Expired | ChangeStatus::Trial => {
                 self.counts.rolled_back += 1;
                 self.changes.note(now);
-                self.policy
-                    .undone(now.since(Moment::default()).as_secs_f64());
+                if trial.knob == KnobName::WORKERS {
+                    self.policy
+                        .undone(now.since(Moment::default()).as_secs_f64());
+                }
                 self.learn(&trial, now);
             }
             ChangeStatus::Superseded => {
@@ -147,6 +152,13 @@ impl Tuner {
             matches!(&trial.stage, Stage::Ending { action, .. } if *action == Action::RollBack);
         if !ours || status == ChangeStatus::Superseded {
             self.news = Some(Reason::TrialEnded { status });
+        }
+    }
+
+    fn note_followed(&mut self, trial: &Trial, now: Moment) {
+        if trial.knob == KnobName::TIMEOUT_MS {
+            self.follow
+                .set_timeout(now.since(Moment::default()).as_secs_f64(), trial.to);
         }
     }
 

@@ -67,13 +67,16 @@ impl Tuner {
             return Some((Action::Confirm, Reason::NeedsNoProof));
         }
         if let Some(dry) = self.watch.stuck_for(tick.now) {
-            self.policy.did_not_pay(direction, tick.seconds());
+            if claim.purpose != Purpose::Follow {
+                self.policy.did_not_pay(direction, tick.seconds());
+            }
             return undo(Reason::Stuck {
                 seconds: dry.as_secs_f64(),
             });
         }
+        let sized = claim.purpose != Purpose::Follow;
         let beyond = |share: f64| share > guard::MEMORY_SHARE_MAX;
-        if tick.signals.memory_share.is_some_and(beyond) && direction == Direction::Up {
+        if tick.signals.memory_share.is_some_and(beyond) && sized && direction == Direction::Up {
             self.policy.did_not_pay(direction, tick.seconds());
             return undo(Reason::MemoryForbids {
                 predicted_share: tick.signals.memory_share.unwrap_or(1.0),
@@ -87,12 +90,18 @@ impl Tuner {
         let sight = self.sight(tick, Some(&claim))?;
         match self.policy.urge() {
             // The way back leads there as well.
-            Some(Urge::Go(urge)) if is_about(urge.workers, self.trial.as_ref()?.from) => {
+            Some(Urge::Go(urge))
+                if claim.purpose != Purpose::Follow
+                    && is_about(urge.value, self.trial.as_ref()?.from) =>
+            {
                 return undo(urge.reason.clone());
             }
             Some(Urge::Go(urge)) => return Some((Action::Confirm, urge.reason.clone())),
             Some(Urge::Keep(reason)) => return Some((Action::Confirm, reason.clone())),
             None => {}
+        }
+        if claim.purpose == Purpose::Follow {
+            return Some(self.judge_following(sight.workers, slo_ms));
         }
         let draining = delta.busy() > 1.1 * fraction(to) || tick.pool.settling;
         let judgement = self.policy.judge(&sight, &claim, draining);

@@ -161,7 +161,8 @@ impl Tuner {
             Direction::Down
         };
         Proposal {
-            workers,
+            knob: KnobName::WORKERS,
+            value: workers,
             direction,
             purpose,
             pressing: purpose == Purpose::Return,

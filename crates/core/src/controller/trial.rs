@@ -46,6 +46,7 @@ pub(super) enum Stage {
 pub(super) struct Trial {
     pub(super) generation: Generation,
     pub(super) epoch: Epoch,
+    pub(super) knob: &'static str,
     pub(super) direction: Direction,
     pub(super) from: u64,
     pub(super) to: u64,
@@ -75,14 +76,15 @@ impl Trial {
         permitted: &Permitted,
         (epoch, generation): (Epoch, Generation),
         (direction, expectation): (Direction, Expectation),
-        (from, claim, before_figures): (u64, Claim, WindowFigures),
+        (claim, before_figures): (Claim, WindowFigures),
     ) -> Self {
         Self {
             generation,
             epoch,
             direction,
-            from,
-            to: permitted.workers(),
+            knob: permitted.knob(),
+            from: permitted.from(),
+            to: permitted.value(),
             claim,
             change: permitted.summary(Some(generation)),
             bound_by: permitted.bound_by().to_vec(),
@@ -169,14 +171,14 @@ impl Trial {
 
     /// The trial is no longer in the state: by the values that stand there, how did it end?
     fn ended(&self, pool: &PoolState) -> Fate {
-        let workers = workers(pool);
+        let value = value(pool, self.knob);
         // A pool that is confirmed at its baseline shows the phase of the baseline.
         let confirmed = pool.phase != Phase::Trial
             && pool.generation == self.generation
-            && workers == Some(self.to);
+            && value == Some(self.to);
         let status = if confirmed {
             ChangeStatus::Confirmed
-        } else if workers == Some(self.from) {
+        } else if value == Some(self.from) {
             ChangeStatus::Expired
         } else {
             ChangeStatus::Superseded
@@ -209,7 +211,7 @@ impl Trial {
         if let Stage::Ending { action, reason } = &self.stage {
             return (*action, reason.clone());
         }
-        if self.claim.purpose == Purpose::Return && matches!(self.stage, Stage::InForce { .. }) {
+        if self.claim.purpose == Purpose::Return {
             return self.end(Action::Confirm, Reason::NeedsNoProof);
         }
         self.blind_ticks += 1;
@@ -231,7 +233,12 @@ impl Trial {
 
 /// A pool's worker target.
 pub(super) fn workers(pool: &PoolState) -> Option<u64> {
-    pool.knobs.get(KnobName::WORKERS)?.value.as_integer()
+    value(pool, KnobName::WORKERS)
+}
+
+/// A knob's target.
+pub(super) fn value(pool: &PoolState, knob: &str) -> Option<u64> {
+    pool.knobs.get(knob)?.value.as_integer()
 }
 
 fn refused(problem: &Problem) -> Reason {

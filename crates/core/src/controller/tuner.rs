@@ -1,11 +1,12 @@
 //! One pool over time: its window, what its policy has learnt, and the trial that may be open.
 
-use super::trial::{Stage, Trial, workers};
+use super::trial::{Stage, Trial, value, workers};
 use crate::decision::Step;
 use crate::guard::{self, Bounds, Context, Permitted};
 use crate::moment::{Moment, Span};
 use crate::number::fraction;
 use crate::observation::Receipt;
+use crate::policy::follow::Follow;
 use crate::policy::{Claim, Policy, Proposal, Purpose, Sight};
 use crate::profile::Profile;
 use crate::regime::{RegimeWatch, Seen, is_starved};
@@ -31,7 +32,7 @@ const WINDOW: Keep = Keep {
 /// Work has been waiting for so long that another pool's trial should make room.
 const WAITING_MIN: Span = Span::from_ms(1_000);
 /// Costs are counted within a minute.
-const MINUTE: Span = Span::from_secs(60);
+pub(super) const MINUTE: Span = Span::from_secs(60);
 
 /// What is decided about a pool in one tick.
 #[derive(Clone, Debug)]
@@ -91,6 +92,7 @@ pub(super) struct Tuner {
     pub(super) counts: ChangeCounts,
     pub(super) last_probe: Moment,
     pub(super) policy: Policy,
+    pub(super) follow: Follow,
     pub(super) trial: Option<Trial>,
     /// A trial that was confirmed in the same tick in which the next was begun.
     pub(super) closing: Option<Trial>,
@@ -183,10 +185,16 @@ impl Tuner {
             growth_rests: self.policy.growth_rests(tick.seconds()),
         };
         self.regime = Some(self.watch.classify(tick.now, &seen));
-        let claim = self.trial.as_ref().map(|trial| trial.claim);
+        let sized = self
+            .trial
+            .as_ref()
+            .filter(|trial| trial.knob == KnobName::WORKERS);
+        let claim = sized.map(|trial| trial.claim);
         if let Some(sight) = self.sight(tick, claim.as_ref()) {
             self.policy.notice(&sight);
         }
+        self.follow
+            .notice(delta, value(tick.pool, KnobName::TIMEOUT_MS));
         if std::mem::replace(&mut self.was_starved, starved) != starved {
             // What a pool does while work waits is its capacity; what it does otherwise is the load. They do not mix.
             self.window.clear();
@@ -207,6 +215,9 @@ impl Tuner {
         let bounds = Bounds::of(knob, tick.profile);
         let baseline = knob.baseline.as_integer();
         let workers = knob.value.as_integer()?;
+        let sent = self.trial.as_ref().is_some_and(|trial| {
+            trial.knob == KnobName::WORKERS && matches!(trial.stage, Stage::Sent { .. })
+        });
         Some(Sight {
             now_s: tick.seconds(),
             workers,
@@ -221,12 +232,10 @@ impl Tuner {
                 .or(baseline)
                 .unwrap_or(workers)
                 .clamp(bounds.min, bounds.max),
+            held: self.follow.held(value(tick.pool, KnobName::TIMEOUT_MS)),
             changes: self.changes.within(tick.now, MINUTE),
             trial,
-            pending: self
-                .trial
-                .as_ref()
-                .is_some_and(|trial| matches!(trial.stage, Stage::Sent { .. })),
+            pending: sent,
             free: self.yield_until <= tick.now && tick.warm,
         })
     }
@@ -305,7 +314,8 @@ impl Tuner {
         }
     }
 
-    /// Asks the policy, and where it holds the profile's triggers; with the line that asks, if one does.
+    /// Asks the policy; where it holds, the profile's triggers; and where they have nothing either, whether another knob is to
+    /// follow the load. With the line that asks, if one does.
     fn propose(
         &mut self,
         tick: &PoolTick<'_>,
@@ -322,8 +332,13 @@ impl Tuner {
                     Reason::Ample if idle => Reason::Idle,
                     other => other,
                 };
-                let (proposal, by) = self.by_trigger(tick, held)?;
-                Ok((proposal, Some(by)))
+                match self.by_trigger(tick, held.clone()) {
+                    Ok((proposal, by)) => Ok((proposal, Some(by))),
+                    Err(choice) => match self.follow_up(tick, held) {
+                        Ok(proposal) => Ok((proposal, None)),
+                        Err(_) => Err(choice),
+                    },
+                }
             }
         }
     }
@@ -336,25 +351,22 @@ impl Tuner {
         (epoch, generation): (Epoch, Generation),
     ) -> Choice {
         self.close();
-        let from = workers(tick.pool).unwrap_or_default();
+        let size = workers(tick.pool).unwrap_or_default();
         let slo_ms = Self::slo_ms(tick.pool, tick.profile);
-        let figures = self.window.figures(from, slo_ms).unwrap_or_default();
+        let figures = self.window.figures(size, slo_ms).unwrap_or_default();
         self.window.clear();
-        let claim = self.sight(tick, None).map(|sight| {
-            self.policy
-                .begin(&sight, permitted.workers(), proposal.purpose)
-        });
-        let Some(claim) = claim else {
+        let (knob, from, to) = (permitted.knob(), permitted.from(), permitted.value());
+        let Some(sight) = self.sight(tick, None) else {
             return Choice::hold(Reason::NotOffered);
         };
+        let claim = if knob == KnobName::WORKERS {
+            self.policy.begin(&sight, to, proposal.purpose)
+        } else {
+            self.policy.begin_following(&sight)
+        };
         let expected = (proposal.direction, proposal.expectation.clone());
-        let trial = Trial::new(
-            permitted,
-            (epoch, generation),
-            expected,
-            (from, claim, figures),
-        );
-        let sentence = format!("try {} workers instead of {from}", permitted.workers());
+        let trial = Trial::new(permitted, (epoch, generation), expected, (claim, figures));
+        let sentence = format!("try {knob} {to} instead of {from}");
         let trial_ms = super::trial::trial_ms(tick.interval);
         let plan = permitted.plan(epoch, generation, trial_ms, sentence);
         self.issued = Some((epoch, generation));
@@ -407,7 +419,7 @@ impl Tuner {
                 (Some(trial.before_figures.clone()), None)
             }
             Some(trial) => (
-                trial.window.figures(trial.to, slo_ms),
+                trial.window.figures(workers(pool).unwrap_or(0), slo_ms),
                 Some(trial.before_figures.clone()),
             ),
             None => (

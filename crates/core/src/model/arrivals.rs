@@ -3,6 +3,9 @@
 /// Seconds of arrivals that are kept: a minute, and a little for a missed tick.
 const KEPT: usize = 64;
 
+/// From here on a second counts as whole: ticks jitter.
+const WHOLE_S: f64 = 0.9;
+
 /// Standard deviations from which a new rate replaces the mean at once.
 const JUMP: f64 = 4.0;
 
@@ -15,6 +18,10 @@ pub struct Arrivals {
     now: f64,
     before: f64,
     fast: f64,
+    /// The last tick's length, in seconds.
+    seconds: f64,
+    /// What has come since the last whole second, and how long that is.
+    partial: (f64, f64),
 }
 
 impl Default for Arrivals {
@@ -26,21 +33,30 @@ impl Default for Arrivals {
             now: 0.0,
             before: 0.0,
             fast: 0.0,
+            seconds: 1.0,
+            partial: (0.0, 0.0),
         }
     }
 }
 
 impl Arrivals {
-    /// Takes in the rate of a tick.
-    pub fn add(&mut self, per_s: f64) {
-        if let Some(slot) = self.recent.get_mut(self.next) {
-            *slot = per_s;
+    /// Takes in a tick: so many jobs in so many seconds. The last minute is kept by seconds, however short the ticks.
+    pub fn add(&mut self, jobs: f64, seconds: f64) {
+        let seconds = seconds.max(1e-3);
+        let per_s = jobs / seconds;
+        self.partial = (self.partial.0 + jobs, self.partial.1 + seconds);
+        if self.partial.1 >= WHOLE_S {
+            if let Some(slot) = self.recent.get_mut(self.next) {
+                *slot = self.partial.0 / self.partial.1;
+            }
+            self.next = (self.next + 1) % KEPT;
+            self.partial = (0.0, 0.0);
         }
-        self.next = (self.next + 1) % KEPT;
         self.before = if self.seen == 0 { per_s } else { self.now };
         self.seen = self.seen.saturating_add(1);
         self.now = per_s;
-        let jumped = (per_s - self.fast).abs() > JUMP * per_s.max(1.0).sqrt();
+        self.seconds = seconds;
+        let jumped = (per_s - self.fast).abs() > JUMP * (per_s.max(1.0) / seconds).sqrt();
         self.fast = if jumped {
             per_s
         } else {
@@ -83,14 +99,15 @@ impl Arrivals {
     #[must_use]
     pub fn rose(&self, sigmas: f64, share: f64) -> bool {
         let rise = self.rise();
-        rise > sigmas * (self.now + self.before).max(0.0).sqrt() && rise > share * self.before
+        let error = ((self.now + self.before).max(0.0) / self.seconds).sqrt();
+        rise > sigmas * error && rise > share * self.before
     }
 
     /// Whether the rate is about the last minute's, so that nothing is under way.
     #[must_use]
     pub fn is_steady(&self) -> bool {
         let mean = self.mean();
-        self.now < mean + 3.0 * mean.sqrt() + 0.1 * mean
+        self.now < mean + 3.0 * (mean / self.seconds).sqrt() + 0.1 * mean
     }
 }
 
@@ -101,10 +118,10 @@ mod tests {
     #[test]
     fn a_jump_is_followed_at_once_and_noise_is_averaged() {
         let mut arrivals = Arrivals::default();
-        (0..20).for_each(|_| arrivals.add(100.0));
-        arrivals.add(110.0);
+        (0..20).for_each(|_| arrivals.add(100.0, 1.0));
+        arrivals.add(110.0, 1.0);
         assert!((arrivals.fast() - 105.0).abs() < 0.5, "{}", arrivals.fast());
-        arrivals.add(300.0);
+        arrivals.add(300.0, 1.0);
         assert!((arrivals.fast() - 300.0).abs() < 1e-9);
         assert!(arrivals.rose(4.0, 0.25) && !arrivals.is_steady());
     }
@@ -114,14 +131,26 @@ mod tests {
         let mut arrivals = Arrivals::default();
         [100.0, 112.0, 95.0, 118.0]
             .into_iter()
-            .for_each(|rate| arrivals.add(rate));
+            .for_each(|rate| arrivals.add(rate, 1.0));
         assert!(!arrivals.rose(4.0, 0.25));
+    }
+
+    #[test]
+    fn short_ticks_scatter_more_and_are_no_rise_either() {
+        let mut arrivals = Arrivals::default();
+        // A quarter of a second at 400 a second: 100 jobs, give or take ten.
+        [100.0, 122.0, 85.0, 125.0]
+            .into_iter()
+            .for_each(|jobs| arrivals.add(jobs, 0.25));
+        assert!(!arrivals.rose(4.0, 0.25));
+        (0..256).for_each(|_| arrivals.add(100.0, 0.25));
+        assert!((arrivals.mean() - 400.0).abs() < 1.0, "{}", arrivals.mean());
     }
 
     #[test]
     fn the_first_tick_is_no_rise() {
         let mut arrivals = Arrivals::default();
-        arrivals.add(500.0);
+        arrivals.add(500.0, 1.0);
         assert!(!arrivals.rose(4.0, 0.25));
     }
 }

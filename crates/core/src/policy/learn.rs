@@ -45,13 +45,13 @@ impl Policy {
             self.turnover = size;
             self.settled_s = sight.now_s + SETTLE_MAX_S;
             self.calm_since_s = sight.now_s;
-            self.arrivals.add(flow.arrivals_per_s());
+            self.arrivals.add(flow.arrived, flow.seconds);
             if size <= FILLING_CORES * sight.cores() {
                 self.take_in(sight, &flow, size);
             }
             return;
         };
-        self.arrivals.add(flow.arrivals_per_s());
+        self.arrivals.add(flow.arrived, flow.seconds);
         self.take_in(sight, &flow, before);
     }
 
@@ -170,7 +170,10 @@ impl Policy {
         let throughput = flow.throughput();
         let usual = self.usual.unwrap_or(throughput);
         self.usual = Some(usual + THROUGHPUT_WEIGHT * (throughput - usual));
+        // Jobs that hang hold their workers and slow nobody down, so growth is no harm.
+        let hanging = sight.held > super::protect::HANGING * sight.size();
         match &mut self.lid {
+            _ if hanging => self.lid = None,
             None => {
                 let fell = throughput < 0.5 * usual && usual * flow.seconds > super::ENOUGH;
                 if starved && fell && sight.now_s - self.changed_s > 5.0 {

@@ -13,6 +13,10 @@ pub(super) const HOLD_S: f64 = 5.0;
 const SURGE: (f64, f64) = (4.0, 0.25);
 /// A size within this part of the baseline counts as the baseline.
 const ABOUT_HOME: f64 = 1.2;
+/// Jobs that hang hold this part of the workers, and then room is made for others.
+pub(super) const HANGING: f64 = 0.2;
+/// ... until they hold less than this part.
+const HANGING_OVER: f64 = 0.05;
 /// A collapse: a smaller number in service is known to have done more than twice the work.
 const COLLAPSE: f64 = 2.0;
 
@@ -106,6 +110,29 @@ impl Policy {
             now_per_s: tally.finished / tally.seconds,
         };
         self.go(sight, 1.25 * smaller, Purpose::Look, reason)
+    }
+
+    /// Jobs that hang hold workers until they are cut: as many more serve the others. When they are gone, so is the room.
+    pub(super) fn room_for_hanging(&mut self, sight: &Sight<'_>) -> Option<super::Proposal> {
+        let size = sight.size();
+        if sight.held < HANGING_OVER * size {
+            let from = self.room_from.take().filter(|from| *from < size)?;
+            let reason = Reason::KnownAgain {
+                workers: whole(from),
+            };
+            return self.go(sight, from, Purpose::Return, reason);
+        }
+        if !self.is_starved() || sight.held < HANGING * size || !self.up.is_over(sight.now_s) {
+            return None;
+        }
+        let from = *self.room_from.get_or_insert(size);
+        let to = (from + sight.held).min(2.0 * size).min(self.most(sight));
+        if to < size + super::climb::step_least(size) {
+            return None;
+        }
+        let (queued, lost_per_s) = self.waiting();
+        let reason = Reason::Starved { queued, lost_per_s };
+        self.go(sight, to, Purpose::Climb, reason)
     }
 
     /// Down while the CPU is full: beyond the cores, workers only wait inside. That it stays full is the proof that nothing

@@ -46,6 +46,10 @@ impl Policy {
         if let Some(Urge::Go(proposal)) = self.urge.take() {
             return Ok(proposal);
         }
+        #[cfg(test)]
+        if let Some(proposal) = self.seeded(sight) {
+            return Ok(proposal);
+        }
         match self.standing {
             Standing::New | Standing::Settling => return Err(Reason::Settling),
             Standing::Stuck => {
@@ -56,7 +60,10 @@ impl Policy {
             Standing::Suspicious => return Err(Reason::Suspicious { slower: true }),
             Standing::Clean => {}
         }
-        let urgent = self.collapse(sight).or_else(|| self.cpu_full(sight));
+        let room = self.room_for_hanging(sight);
+        let urgent = room
+            .or_else(|| self.collapse(sight))
+            .or_else(|| self.cpu_full(sight));
         if let Some(proposal) = urgent.or_else(|| self.ahead_of_a_rise(sight)) {
             return Ok(proposal);
         }
@@ -301,5 +308,20 @@ impl Policy {
             needed: whole(needed),
         };
         self.go(sight, needed.max(RELAX_STEP * size), Purpose::Relax, reason)
+    }
+
+    /// What a seeded bug proposes.
+    #[cfg(test)]
+    fn seeded(&self, sight: &Sight<'_>) -> Option<Proposal> {
+        use crate::testing::{Fault, dice, has};
+        let odd = has(Fault::RollsDice) && dice().is_multiple_of(7);
+        let fidgets = has(Fault::Fidgets) || odd;
+        let idle = sight.delta.busy_us == 0 && sight.delta.arrived == 0;
+        if has(Fault::ShrinksBlind) && idle {
+            return self.go(sight, 0.5 * sight.size(), Purpose::Relax, Reason::Idle);
+        }
+        fidgets
+            .then(|| self.go(sight, sight.size() + 1.0, Purpose::Climb, Reason::Idle))
+            .flatten()
     }
 }

@@ -20,13 +20,17 @@ pub enum Purpose {
     Relax,
     /// A return to what was proven or set by people. It needs no proof.
     Return,
+    /// A queue limit or a timeout that follows what the pool does.
+    Follow,
 }
 
-/// A size to try, before the guard has seen it.
+/// A value to try, before the guard has seen it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Proposal {
-    /// The worker target.
-    pub workers: u64,
+    /// Which knob.
+    pub knob: &'static str,
+    /// The target: workers, waiting work, or milliseconds.
+    pub value: u64,
     /// Which way.
     pub direction: Direction,
     /// Which rule.
@@ -81,6 +85,8 @@ pub struct Sight<'a> {
     pub bounds: (u64, u64),
     /// The size that people chose: the baseline, or what someone set since.
     pub home: u64,
+    /// Workers that are held by jobs which never end by themselves.
+    pub held: f64,
     /// Changes of this pool within the last minute.
     pub changes: u32,
     /// The trial in force.

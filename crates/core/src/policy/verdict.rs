@@ -106,6 +106,16 @@ impl Policy {
         }
         let starved = self.is_starved();
         let comparison = self.compare(sight, claim);
+        #[cfg(test)]
+        if crate::testing::has(crate::testing::Fault::KeepsLosses) {
+            let verdict = comparison.verdict();
+            return Judgement::Keep(Reason::Paid { verdict });
+        }
+        #[cfg(test)]
+        if crate::testing::has(crate::testing::Fault::NeverRests) {
+            let verdict = comparison.verdict();
+            return Judgement::Undo(Reason::DidNotPay { verdict });
+        }
         if comparison.worse(tally.ticks, starved) {
             self.put_back(sight, claim);
             self.climbing = false;

@@ -37,6 +37,11 @@ pub(crate) struct Plant {
 }
 
 impl Plant {
+    /// What so many workers do, a second.
+    pub(crate) fn throughput(&self, workers: f64) -> f64 {
+        workers / self.residence_s(workers)
+    }
+
     /// Time in service with so many jobs at once.
     fn residence_s(&self, busy: f64) -> f64 {
         let over = (busy - self.knee).max(0.0);
@@ -478,7 +483,7 @@ impl ModelPool {
             .as_integer()
             .unwrap() as f64;
         let arrived = self.plant.arrivals_per_s * seconds;
-        let capacity = workers / self.plant.residence_s(workers) * seconds;
+        let capacity = self.plant.throughput(workers) * seconds;
         let offered = arrived + self.queue;
         let done = offered.min(capacity);
         let starved = offered > capacity;
