@@ -37,6 +37,7 @@ use tokio::task::{JoinError, JoinSet};
 use tracing::{error, info, warn};
 use trimtab_core::controller::Controller;
 use trimtab_core::moment::{Moment, Span};
+use trimtab_core::observation::Receipt;
 use trimtab_core::profile::Settings;
 use trimtab_protocol::decision::Mode;
 
@@ -154,30 +155,9 @@ fn spawn_loop(
     let (receipts, received) = mpsc::channel(RECEIPTS);
     let (records, recorded) = mpsc::channel(RECORDS);
     let (wishes, wished) = mpsc::channel(COMMANDS);
-    let latch = Latch::open(&config.ledger.directory, DISK);
-    if latch.is_frozen() {
-        warn!("an operator froze this sidecar before it was started; only an operator lifts that");
-    }
-
-    let boot = boot_word(&**clock);
-    let ledger = JsonLines::new(&config.ledger.directory, &boot, config.ledger.max_bytes);
-    let (past, calm_until) = look_back(&config.ledger.directory, clock.now());
-    let (recorder, outlets) = Recorder::new(
-        &boot,
-        Retention::default(),
-        Journal::start(Box::new(ledger)),
-    );
-    let recorder = recorder.after(past);
-    let sense = Sense::new(
-        SenseSettings {
-            host: settings.host.clone(),
-            socket: config.socket.clone(),
-            interval: Duration::from_nanos(interval.as_ns()),
-            deadline: config.call_deadline,
-        },
-        received,
-        Arc::clone(clock),
-    );
+    let latch = latch(config);
+    let (recorder, outlets, calm_until) = recorder(config, clock);
+    let sense = sense(config, clock, received);
     let act = Act {
         host: settings.host.clone(),
         holder: settings.holder.clone(),
@@ -227,6 +207,38 @@ fn spawn_loop(
     stages.spawn(named("errands", errands));
     stages.spawn(named("record", recorder.run(recorded)));
     (outlets, intake)
+}
+
+/// The freeze as it stood when the last sidecar ended.
+fn latch(config: &Config) -> Latch {
+    let latch = Latch::open(&config.ledger.directory, DISK);
+    if latch.is_frozen() {
+        warn!("an operator froze this sidecar before it was started; only an operator lifts that");
+    }
+    latch
+}
+
+/// What keeps the ledger, with what earlier starts wrote into it, and until when only to watch after a row of crashes.
+fn recorder(config: &Config, clock: &Arc<dyn Clock>) -> (Recorder, Outlets, Option<Moment>) {
+    let boot = boot_word(&**clock);
+    let ledger = JsonLines::new(&config.ledger.directory, &boot, config.ledger.max_bytes);
+    let (past, calm_until) = look_back(&config.ledger.directory, clock.now());
+    let (recorder, outlets) = Recorder::new(
+        &boot,
+        Retention::default(),
+        Journal::start(Box::new(ledger)),
+    );
+    (recorder.after(past), outlets, calm_until)
+}
+
+fn sense(config: &Config, clock: &Arc<dyn Clock>, receipts: mpsc::Receiver<Receipt>) -> Sense {
+    let settings = SenseSettings {
+        host: config.settings.host.clone(),
+        socket: config.socket.clone(),
+        interval: Duration::from_nanos(config.settings.interval.as_ns()),
+        deadline: config.call_deadline,
+    };
+    Sense::new(settings, receipts, Arc::clone(clock))
 }
 
 /// New sets of the configuration's files, as they come. Without a watch the sidecar runs on with what it read.

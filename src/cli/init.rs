@@ -6,7 +6,9 @@ use crate::telemetry::escaped;
 use clap::{ArgGroup, Args};
 use std::fs;
 use std::io::{self, Write};
+use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
+use tokio::net::UnixStream;
 use trimtab_protocol::name::is_plain_name;
 use trimtab_protocol::state::HostState;
 
@@ -142,17 +144,48 @@ async fn ask(socket: &Path) -> Option<HostState> {
 /// The control socket of a process: of those on which it listens, the first that answers as a host. The operator's socket
 /// answers too, so one that is called so comes last.
 async fn search(pid: u32) -> io::Result<Option<(PathBuf, HostState)>> {
-    let mut sockets = listening(Path::new("/proc"), pid)?;
+    let mut sockets = Vec::new();
+    for bound in listening(Path::new("/proc"), pid)? {
+        sockets.extend(named_now(&bound));
+    }
+    sockets.sort();
+    sockets.dedup();
     sockets.sort_by_key(|path| path.file_name().is_some_and(|name| name == "operator.sock"));
     for socket in sockets {
-        if let Some(state) = ask(&socket).await {
+        if serves(&socket, pid).await
+            && let Some(state) = ask(&socket).await
+        {
             return Ok(Some((socket, state)));
         }
     }
     Ok(None)
 }
 
-/// The Unix sockets on which a process listens, from the files that it has open and the kernel's list.
+/// What a socket may be called by now. The kernel's list has the name that it was bound to, and a host that binds beside its
+/// place and then renames it, so that nobody meets a half-made one, is no longer found by that: then it is one of its directory.
+fn named_now(bound: &Path) -> Vec<PathBuf> {
+    let is_socket = |path: &Path| {
+        fs::symlink_metadata(path).is_ok_and(|metadata| metadata.file_type().is_socket())
+    };
+    if is_socket(bound) {
+        return vec![bound.to_owned()];
+    }
+    let siblings = bound.parent().map(fs::read_dir).and_then(Result::ok);
+    let paths = siblings.into_iter().flatten().flatten();
+    let paths = paths.map(|entry| entry.path());
+    paths.filter(|path| is_socket(path)).collect()
+}
+
+/// Whether this process listens there, as the kernel tells whoever connects.
+async fn serves(socket: &Path, pid: u32) -> bool {
+    let Ok(stream) = UnixStream::connect(socket).await else {
+        return false;
+    };
+    let peer = stream.peer_cred().ok().and_then(|peer| peer.pid());
+    peer.and_then(|peer| u32::try_from(peer).ok()) == Some(pid)
+}
+
+/// The Unix sockets on which a process listens, by the names they were bound to, from the files that it has open and the kernel's list.
 fn listening(proc: &Path, pid: u32) -> io::Result<Vec<PathBuf>> {
     let place = proc.join(pid.to_string());
     let mut inodes = Vec::new();
@@ -201,6 +234,20 @@ mod tests {
         assert_eq!(comments(&text), comments(TEMPLATE));
         write_new(&file, "other").expect_err("a file that is there is left alone");
         assert_eq!(fs::read_to_string(&file).expect("it is there"), text);
+    }
+
+    #[tokio::test]
+    async fn a_socket_that_was_renamed_is_found_and_a_neighbours_is_not_taken_for_it() {
+        let root = tempfile::tempdir().expect("a directory");
+        let (draft, place) = (root.path().join(".draft"), root.path().join("control.sock"));
+        let _listener = std::os::unix::net::UnixListener::bind(&draft).expect("it is free");
+        assert_eq!(named_now(&draft), [draft.as_path()]);
+        fs::rename(&draft, &place).expect("it is there");
+        fs::write(root.path().join("a-file"), "").expect("it is written");
+        assert_eq!(named_now(&draft), [place.as_path()]);
+        assert!(serves(&place, std::process::id()).await);
+        assert!(!serves(&place, 1).await, "another process");
+        assert!(!serves(&draft, std::process::id()).await, "nothing there");
     }
 
     #[test]

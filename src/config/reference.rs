@@ -122,6 +122,11 @@ const ROWS: &[Row] = &[
         "The control socket that the host opens; at most 107 bytes. It must be given. The host may start later than the sidecar.",
     ),
     Row::Key(
+        "hosts.operator_socket",
+        Some(r#""/run/shop/operator.sock""#),
+        "The host's operator socket, over which a freeze, a pin and a reset reach it. Default: `operator.sock` beside `socket`.",
+    ),
+    Row::Key(
         "hosts.call_deadline",
         None,
         "The longest that one call to the host may take; 10ms to 10s, at most the interval. Default: 500ms, or a shorter interval.\n\
@@ -129,7 +134,10 @@ const ROWS: &[Row] = &[
     ),
     Row::Table(
         "[hosts.pools]",
-        "Which profile a pool follows. Without a line here a pool follows the profile of its kind, else `default`.",
+        "Which profile a pool follows. Without a line here, or with \"auto\", a pool follows the profile of the kind that the host declares.\n\
+     Where the host declares none, five minutes of evidence tell: jobs of more than 5s on average are background work; of the others,\n\
+     those that use the CPU for 30% of the time that workers are busy are api, else web. Until then, and where CPU time is not known,\n\
+     it is `default`. What was told is kept for ten minutes.",
     ),
     Row::Key("hosts.pools.checkout", Some(r#""web""#), ""),
     Row::Table("[serve]", "The sidecar's own pages and figures."),
@@ -138,6 +146,13 @@ const ROWS: &[Row] = &[
         None,
         "Where it listens: a loopback address with a port; anything else is refused, because the pages have no login.\n\
      Port 0 takes any free port.",
+    ),
+    Row::Key(
+        "serve.health",
+        Some(r#""0.0.0.0:7677""#),
+        "Where health and metrics alone are shown as well, for Prometheus and for the probes of an orchestrator, which cannot reach\n\
+     loopback. Only /livez, /readyz, /healthz and /metrics are there, read-only and without a login, so any address is allowed.\n\
+     Without this key nothing listens there; there is no default.",
     ),
     Row::Key(
         "serve.allowed_hosts",
@@ -171,6 +186,34 @@ const ROWS: &[Row] = &[
         "flame.own_profile",
         Some(r#""http://127.0.0.1:6060/debug/pprof/profile""#),
         "Where the host serves a profile of itself, as Go services do; asked only where the kernel gives no samples. There is no default.",
+    ),
+    Row::Key(
+        "flame.push",
+        Some(r#""http://127.0.0.1:4040""#),
+        "A Pyroscope-compatible server to which what is remembered is sent every 15 seconds, at its path /ingest. There is no default.",
+    ),
+    Row::Table(
+        "[intake]",
+        "Where operators' commands come in: freeze, pin, reset, profile, approve.",
+    ),
+    Row::Key(
+        "intake.socket",
+        Some(r#""/run/trimtab/operator.sock""#),
+        "The operator's socket of this sidecar; at most 107 bytes. Default: `operator.sock` in the ledger's directory.\n\
+     The kernel tells who is at the other end: the sidecar's own user, root, and the users below may command.",
+    ),
+    Row::Key(
+        "intake.uids",
+        None,
+        "Further users who may command, by number. With any user here the socket lets everybody connect and refuses the others itself.\n\
+     None: only the sidecar's own user and root. Each one more may freeze, pin and reset the service.",
+    ),
+    Row::Key(
+        "intake.token_file",
+        Some(r#""tokens""#),
+        "A file of tokens. With it the commands are taken over HTTP as well, from whoever shows a token of it; without it they are not.\n\
+     Each line is a token of at least 32 characters, or a name and a token; the file must be closed to others, as mode 600 is. It\n\
+     is read for each command, so a line that is taken out is void at once. There is no default.",
     ),
     Row::Table(
         "[ledger]",

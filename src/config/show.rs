@@ -60,12 +60,17 @@ impl Config {
         let level = self.log.level.to_string().to_lowercase();
         let names = self.serve.allowed_hosts.iter().map(|name| text(name));
         let names = format!("[{}]", names.collect::<Vec<_>>().join(", "));
+        let uids = self.intake.uids.iter().map(u32::to_string);
+        let uids = format!("[{}]", uids.collect::<Vec<_>>().join(", "));
+        let token_file = self.intake.token_file.as_deref().map(path);
         let profiles = self.profiles_directory.as_deref().map(path);
         let bytes = Unit::Bytes.show(self.ledger.max_bytes);
         let flame = &self.flame;
         let remember = if flame.remember { "on" } else { "off" };
         let flame_bytes = Unit::Bytes.show(u64::try_from(flame.max_bytes).unwrap_or(u64::MAX));
         let own_profile = flame.own_profile.as_deref().map(text);
+        let push = flame.push.as_deref().map(text);
+        let health = self.serve.health.map(|address| text(&address.to_string()));
         let fixed = |key: &str, value: String| self.own(key, Some(value), false);
         vec![
             self.own("mode", Some(text(mode)), true),
@@ -73,13 +78,19 @@ impl Config {
             self.own("profiles", profiles, true),
             fixed("hosts.id", text(settings.host.as_str())),
             fixed("hosts.socket", path(&self.socket)),
+            fixed("hosts.operator_socket", path(&self.intake.host_socket)),
             fixed("hosts.call_deadline", duration(self.call_deadline)),
             fixed("serve.address", text(&self.serve.address.to_string())),
+            self.own("serve.health", health, false),
             fixed("serve.allowed_hosts", names),
             fixed("flame.remember", text(remember)),
             fixed("flame.hz", count(u64::from(flame.hz))),
             fixed("flame.max_bytes", text(&flame_bytes)),
             self.own("flame.own_profile", own_profile, false),
+            self.own("flame.push", push, false),
+            fixed("intake.socket", path(&self.intake.socket)),
+            fixed("intake.uids", uids),
+            self.own("intake.token_file", token_file, false),
             fixed("ledger.directory", path(&self.ledger.directory)),
             fixed("ledger.max_bytes", text(&bytes)),
             fixed("lease.ttl", duration(self.lease_ttl)),

@@ -6,17 +6,19 @@
 
 mod command;
 mod learnt;
+mod reload;
+mod rule;
 mod setting;
 
 pub use command::command;
+pub use reload::reload;
 
 use crate::view::words::{absence, foreign, level};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use trimtab_protocol::change::ChangeStatus;
-use trimtab_protocol::configuration::{ReloadRecord, ReloadResult, SettingChange};
 use trimtab_protocol::decision::{
-    Absence, Action, ChangeSummary, Citation, Direction, Level, Reason, TriggerLack, Verdict,
+    Absence, Action, ChangeSummary, Citation, Direction, Level, Reason, Verdict,
 };
 use trimtab_protocol::knob::KnobValue;
 use trimtab_protocol::name::KnobName;
@@ -89,75 +91,6 @@ pub fn outcome(record: &OutcomeRecord) -> String {
     }
 }
 
-/// What became of a configuration that was read anew, in one sentence.
-#[must_use]
-pub fn reload(record: &ReloadRecord) -> String {
-    let keys = settings_changed(&record.changes);
-    match record.result {
-        ReloadResult::Applied => format!("The configuration was read anew and applied: {keys}."),
-        ReloadResult::Approved => format!("An operator approved the configuration: {keys}."),
-        ReloadResult::Rejected => {
-            "An operator rejected the configuration that waited; nothing changed.".to_owned()
-        }
-        ReloadResult::Withdrawn => {
-            "The files say again what is in force, so nothing waits any more.".to_owned()
-        }
-        ReloadResult::Waiting => {
-            format!(
-                "The configuration moves limits far and waits for an operator's approval: {keys}."
-            )
-        }
-        ReloadResult::Refused => {
-            let first = record.problems.first().map(|problem| {
-                let line = problem
-                    .line
-                    .map_or_else(String::new, |line| format!(":{line}"));
-                format!(
-                    ", first in {}{line}: {}",
-                    foreign(&problem.file),
-                    foreign(&problem.message)
-                )
-            });
-            format!(
-                "The configuration has {} mistakes and was refused; what was in force stays so{}.",
-                record.problems.len(),
-                first.unwrap_or_default()
-            )
-        }
-    }
-}
-
-/// The most changed keys that a sentence names.
-const KEYS_TOLD: usize = 5;
-
-fn settings_changed(changes: &[SettingChange]) -> String {
-    let told = changes.iter().take(KEYS_TOLD).map(|change| {
-        let value = |value: &Option<String>| {
-            value
-                .as_deref()
-                .map_or_else(|| "nothing".to_owned(), foreign)
-        };
-        let place = change.set_by.as_ref();
-        let place = place.map_or_else(String::new, |by| {
-            format!(" ({}:{})", foreign(&by.file), by.line)
-        });
-        let restart = if change.needs_restart {
-            ", after a restart"
-        } else {
-            ""
-        };
-        let (key, from, to) = (foreign(&change.key), value(&change.from), value(&change.to));
-        format!("{key} from {from} to {to}{restart}{place}")
-    });
-    let mut text = told.collect::<Vec<_>>().join(", ");
-    match changes.len().saturating_sub(KEYS_TOLD) {
-        0 if changes.is_empty() => "no value changed".clone_into(&mut text),
-        0 => {}
-        more => push(&mut text, format_args!(", and {more} more")),
-    }
-    text
-}
-
 /// Why, as the rest of a sentence after a colon.
 #[must_use]
 pub fn because(reason: &Reason) -> String {
@@ -165,37 +98,29 @@ pub fn because(reason: &Reason) -> String {
         Reason::Blind { missing, absence } => blind(missing, *absence),
         Reason::WarmingUp { seen, needed } => warming_up(*seen, *needed),
         Reason::Stuck { seconds } => stuck(*seconds),
-        Reason::ModeObserves => "the mode does not allow changes".to_owned(),
         Reason::Standby {
             holder,
             expires_in_ms,
         } => standby(holder, *expires_in_ms),
         Reason::Watching { seconds, needed_s } => watching(*seconds, *needed_s),
-        Reason::LeasePending => "the lease is asked for and not granted yet".to_owned(),
-        Reason::Frozen => "an operator froze the host".to_owned(),
-        Reason::NotOffered => NOT_OFFERED.to_owned(),
+        Reason::ModeObserves
+        | Reason::LeasePending
+        | Reason::Frozen
+        | Reason::NotOffered
+        | Reason::NotSent => forbidden(reason).to_owned(),
         Reason::Pinned { knob } => format!("an operator holds {}", foreign(knob.as_str())),
         Reason::Yielding { seconds } => yielding(*seconds),
         Reason::ProfileChosen { .. } => command::because(reason),
-        Reason::Idle => "there is little to do".to_owned(),
-        Reason::Ample => "work flows and nothing waits".to_owned(),
-        Reason::NothingToGain => "nothing that may be tried promises a gain".to_owned(),
+        Reason::Idle | Reason::Ample | Reason::NothingToGain | Reason::Settling => {
+            content(reason).to_owned()
+        }
         Reason::TooFew { completed, needed } => too_few(*completed, *needed),
-        Reason::Settling => "a change is on its way or still taking effect".to_owned(),
         Reason::Measuring { seconds, verdict } => measuring(*seconds, verdict),
         Reason::OtherTrial { pool } => format!("pool `{}` has the host's one trial", foreign(pool)),
         Reason::Resting { direction, seconds } => resting(*direction, *seconds),
         Reason::AtBound { knob, bound } => at_bound(knob, *bound),
         Reason::LevelForbids { level, load } => level_forbids(*level, *load),
-        Reason::RateLimited {
-            changes,
-            allowed,
-            window_s,
-        } => rate_limited(*changes, *allowed, *window_s),
-        Reason::MemoryForbids {
-            predicted_share,
-            allowed_share,
-        } => memory_forbids(*predicted_share, *allowed_share),
+        Reason::RateLimited { .. } | Reason::MemoryForbids { .. } => limited(reason),
         Reason::Starved { queued, lost_per_s } => starved(*queued, *lost_per_s),
         Reason::LookBelow { queued, lost_per_s } => look_below(*queued, *lost_per_s),
         Reason::CpuFull { cpu_share } => cpu_full(*cpu_share),
@@ -223,22 +148,54 @@ pub fn because(reason: &Reason) -> String {
         Reason::DidNotPay { verdict } => format!("it did not pay, as {}", found(verdict)),
         Reason::EvidenceLost { absence } => evidence_lost(*absence),
         Reason::SettingsChanged => "it was begun under settings that no longer hold".to_owned(),
-        Reason::TriggerLacks { when, lacks } => trigger_lacks(when, *lacks),
-        Reason::BetweenDecisions { seconds } => format!(
-            "the profile looks for a new trial only now and then, next in {} s",
-            figure(*seconds)
-        ),
-        Reason::Triggered { when, because } => triggered(when, because),
+        Reason::TriggerLacks { .. }
+        | Reason::BetweenDecisions { .. }
+        | Reason::Triggered { .. } => rule::because(reason),
         Reason::ShuttingDown => "the sidecar ends and leaves no trial behind".to_owned(),
         Reason::TrialEnded { status } => trial_ended(*status).to_owned(),
         Reason::Refused { problem, detail } => refused(*problem, detail),
-        Reason::NotSent => NOT_SENT.to_owned(),
         Reason::AnswerLost { absence } => answer_lost(*absence),
     }
 }
 
-const NOT_OFFERED: &str = "control is switched off in the host, or it offers no changes";
-const NOT_SENT: &str = "it was not sent, because the ledger could not take the intent, act was busy, or a freeze came first";
+/// Why nothing needs to be changed now.
+fn content(reason: &Reason) -> &'static str {
+    match reason {
+        Reason::Idle => "there is little to do",
+        Reason::Ample => "work flows and nothing waits",
+        Reason::NothingToGain => "nothing that may be tried promises a gain",
+        _ => "a change is on its way or still taking effect",
+    }
+}
+
+/// Which limit stands in the way.
+fn limited(reason: &Reason) -> String {
+    match reason {
+        Reason::RateLimited {
+            changes,
+            allowed,
+            window_s,
+        } => rate_limited(*changes, *allowed, *window_s),
+        Reason::MemoryForbids {
+            predicted_share,
+            allowed_share,
+        } => memory_forbids(*predicted_share, *allowed_share),
+        _ => String::new(),
+    }
+}
+
+/// Why nothing may be changed, whatever the load.
+fn forbidden(reason: &Reason) -> &'static str {
+    match reason {
+        Reason::ModeObserves => "the mode does not allow changes",
+        Reason::LeasePending => "the lease is asked for and not granted yet",
+        Reason::Frozen => "an operator froze the host",
+        Reason::NotOffered => "control is switched off in the host, or it offers no changes",
+        _ => {
+            "it was not sent, because the ledger could not take the intent, act was busy, or a freeze came first"
+        }
+    }
+}
 
 fn watching(seconds: f64, needed_s: f64) -> String {
     format!(
@@ -246,23 +203,6 @@ fn watching(seconds: f64, needed_s: f64) -> String {
         figure(seconds),
         figure(needed_s)
     )
-}
-
-fn triggered(when: &str, because: &str) -> String {
-    let when = foreign(when);
-    match because {
-        "" => format!("the profile's rule `{when}` holds"),
-        because => format!("the profile's rule `{when}` holds: {}", foreign(because)),
-    }
-}
-
-fn trigger_lacks(when: &str, lacks: TriggerLack) -> String {
-    let lacks = match lacks {
-        TriggerLack::Benefit => "it does not name what fewer workers are good for",
-        TriggerLack::Completions => "too little work was seen to tell what it would cost",
-        TriggerLack::Figure => "the figure in which its benefit would show is missing",
-    };
-    format!("the profile's rule `{}` holds, but {lacks}", foreign(when))
 }
 
 fn blind(missing: &str, why: Absence) -> String {

@@ -204,7 +204,7 @@ async fn init_writes_a_configuration_that_runs_and_never_writes_over_one() {
     command
         .args(["run", "--listen", "127.0.0.1:0", "--config"])
         .arg(&file);
-    command.env("TRIMTAB_LOG_FORMAT", "json");
+    command.env("TRIMTAB__LOG__FORMAT", "json");
     let sidecar = Sidecar::spawn(&mut command, log).await;
     sidecar
         .until_status("the host", |status| status.app == "shop")

@@ -208,26 +208,12 @@ pub fn review(proposal: &Proposal, context: &Context<'_>) -> Result<Permitted, V
     let range = range_of(proposal.knob, context.profile);
     let bounds = Bounds::within(knob, range);
     let bounded = proposal.value.clamp(bounds.min, bounds.max);
-    // The step comes last: a value outside the bounds goes back in by steps as well. The host takes its baseline at any step,
-    // but nothing else, such as what the memory leaves of it.
     let level = if levelled {
         context.level
     } else {
         Level::Maximum
     };
-    let stepped = step_limit(bounded, current, knob, level);
-    let to_baseline = returns && knob.baseline.as_integer() == Some(bounded);
-    let wanted = if to_baseline { bounded } else { stepped };
-    let sized = proposal.knob == KnobName::WORKERS;
-    let mut affordable = if sized {
-        memory(wanted, current, proposal.direction, context)?
-    } else {
-        wanted
-    };
-    if affordable != bounded {
-        affordable = step_limit(affordable, current, knob, level);
-    }
-    let value = on_grid(affordable, current, knob);
+    let value = reachable(proposal, context, (knob, current), (bounded, level))?;
     let (limit, bound) = match proposal.direction {
         Direction::Up => (&range.max, bounds.max),
         Direction::Down => (&range.min, bounds.min),
@@ -253,6 +239,33 @@ pub fn review(proposal: &Proposal, context: &Context<'_>) -> Result<Permitted, V
         value,
         bound_by: vec![limit.citation.clone()],
     })
+}
+
+/// How far towards a bounded value the host's step, the level and memory let a knob go.
+fn reachable(
+    proposal: &Proposal,
+    context: &Context<'_>,
+    (knob, current): (&KnobState, u64),
+    (bounded, level): (u64, Level),
+) -> Result<u64, Veto> {
+    // The step comes last: a value outside the bounds goes back in by steps as well. The host takes its baseline at any step,
+    // but nothing else, such as what the memory leaves of it.
+    let returns = proposal.purpose == Purpose::Return;
+    let to_baseline = returns && knob.baseline.as_integer() == Some(bounded);
+    let wanted = if to_baseline {
+        bounded
+    } else {
+        step_limit(bounded, current, knob, level)
+    };
+    let mut affordable = if proposal.knob == KnobName::WORKERS {
+        memory(wanted, current, proposal.direction, context)?
+    } else {
+        wanted
+    };
+    if affordable != bounded {
+        affordable = step_limit(affordable, current, knob, level);
+    }
+    Ok(on_grid(affordable, current, knob))
 }
 
 /// The values that profile and host both allow. A baseline outside the profile's range widens it, for attaching a sidecar

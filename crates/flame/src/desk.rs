@@ -114,52 +114,12 @@ impl Desk {
             Ask::Next { shot, window_ms } => {
                 self.begin(id, shot, window_ms.clamp(1, WINDOW_MS_MAX))
             }
-            Ask::Past { shot, stretch } => match self.memory.stretch(shot.pid, stretch) {
-                Some(profile) => self.hand_over(Job::Graph(
-                    Arc::new(Taken::Stacks(profile)),
-                    vec![(id, shot)],
-                )),
-                None => self.nothing_remembered(id),
-            },
-            Ask::Difference {
-                shot,
-                before,
-                after,
-            } => {
-                let both = (
-                    self.memory.stretch(shot.pid, before),
-                    self.memory.stretch(shot.pid, after),
-                );
-                match both {
-                    (Some(before), Some(after)) => {
-                        let (before, after) = (Taken::Stacks(before), Taken::Stacks(after));
-                        let job = Job::Difference(Box::new(Difference {
-                            id,
-                            shot,
-                            before,
-                            after,
-                        }));
-                        self.hand_over(job);
-                    }
-                    _ => self.nothing_remembered(id),
+            Ask::Past { .. } | Ask::Difference { .. } | Ask::Push { .. } => {
+                match self.remembered(id, ask) {
+                    Some(job) => self.hand_over(job),
+                    None => self.nothing_remembered(id),
                 }
             }
-            Ask::Push {
-                shot,
-                stretch,
-                parcel,
-            } => match self.memory.stretch(shot.pid, stretch) {
-                Some(profile) => {
-                    let taken = Taken::Stacks(profile);
-                    self.hand_over(Job::Push(Box::new(Push {
-                        id,
-                        shot,
-                        taken,
-                        parcel,
-                    })));
-                }
-                None => self.nothing_remembered(id),
-            },
             Ask::Heat { stretch } => {
                 let (columns, hz) = self.memory.heat(stretch);
                 self.shared.say(id, Outcome::Heat { columns, hz });
@@ -187,6 +147,45 @@ impl Desk {
                 self.memory.remember(pid, hz.clamp(1, HZ_MAX), bytes_max);
                 self.shared.say(id, Outcome::Done);
             }
+        }
+    }
+
+    /// The work that a question about the past makes; none when nothing of that time is remembered.
+    fn remembered(&self, id: u64, ask: Ask) -> Option<Job> {
+        let taken =
+            |shot: &Shot, stretch| Some(Taken::Stacks(self.memory.stretch(shot.pid, stretch)?));
+        match ask {
+            Ask::Past { shot, stretch } => {
+                let graph = Arc::new(taken(&shot, stretch)?);
+                Some(Job::Graph(graph, vec![(id, shot)]))
+            }
+            Ask::Difference {
+                shot,
+                before,
+                after,
+            } => {
+                let (before, after) = (taken(&shot, before)?, taken(&shot, after)?);
+                Some(Job::Difference(Box::new(Difference {
+                    id,
+                    shot,
+                    before,
+                    after,
+                })))
+            }
+            Ask::Push {
+                shot,
+                stretch,
+                parcel,
+            } => {
+                let taken = taken(&shot, stretch)?;
+                Some(Job::Push(Box::new(Push {
+                    id,
+                    shot,
+                    taken,
+                    parcel,
+                })))
+            }
+            _ => None,
         }
     }
 

@@ -159,6 +159,10 @@ fn hosts(draft: &mut Draft) {
             status,
         )
     });
+    histories(draft);
+}
+
+fn histories(draft: &mut Draft) {
     let of_list = [&ANY[..], &[Malformed, Unknown]].concat();
     let limit = (
         "limit",

@@ -16,6 +16,15 @@ use trimtab_protocol::name::PoolName;
 /// A trial under which nothing waits makes room for a pool that does, after so many seconds.
 const CONTENDED_MIN: Span = Span::from_secs(3);
 
+/// Why no growth may stay, if memory has run out.
+fn out_of_memory(tick: &PoolTick<'_>) -> Option<Reason> {
+    let share = tick.signals.memory_share?;
+    (share > guard::MEMORY_SHARE_MAX).then_some(Reason::MemoryForbids {
+        predicted_share: share,
+        allowed_share: guard::MEMORY_SHARE_MAX,
+    })
+}
+
 impl Tuner {
     /// Decides about an open trial, which comes before anything else; nothing when none is open.
     /// `contended` says that another pool waits for workers meanwhile.
@@ -75,13 +84,9 @@ impl Tuner {
             });
         }
         let sized = claim.purpose != Purpose::Follow;
-        let beyond = |share: f64| share > guard::MEMORY_SHARE_MAX;
-        if tick.signals.memory_share.is_some_and(beyond) && sized && direction == Direction::Up {
+        if let Some(reason) = out_of_memory(tick).filter(|_| sized && direction == Direction::Up) {
             self.policy.did_not_pay(direction, tick.seconds());
-            return undo(Reason::MemoryForbids {
-                predicted_share: tick.signals.memory_share.unwrap_or(1.0),
-                allowed_share: guard::MEMORY_SHARE_MAX,
-            });
+            return undo(reason);
         }
         if let Some(verdict) = failures {
             self.policy.did_not_pay(direction, tick.seconds());

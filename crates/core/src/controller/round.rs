@@ -92,10 +92,7 @@ impl Controller {
         let free = issued.is_none().then_some(generation);
         issued = self.decide_others(reading, free, &mut round).or(issued);
         self.generation = issued.unwrap_or(self.generation);
-        // Rollbacks and confirmations before trials, and pools in the order of their names.
-        round.steps.sort_by_key(|step| matches!(step, Step::Try(_)));
-        round.records.sort_by(|left, right| left.0.cmp(&right.0));
-        round
+        round.in_order()
     }
 
     /// The pools without workers; the number of the change that was begun, if one was.
@@ -157,6 +154,13 @@ impl Controller {
 }
 
 impl Round {
+    /// Rollbacks and confirmations before trials, and pools in the order of their names.
+    fn in_order(mut self) -> Self {
+        self.steps.sort_by_key(|step| matches!(step, Step::Try(_)));
+        self.records.sort_by(|left, right| left.0.cmp(&right.0));
+        self
+    }
+
     fn add(&mut self, tuner: &Tuner, choice: &Choice, tick: &PoolTick<'_>) {
         self.records
             .push((Some(tick.name.clone()), tuner.record(choice, tick)));

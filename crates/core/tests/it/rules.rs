@@ -73,7 +73,7 @@ fn lines(record: &DecisionRecord) -> Vec<u32> {
 fn a_trigger_that_holds_begins_a_trial_that_cites_it_and_is_undone_when_it_does_not_pay() {
     let rule = |profile: &mut Profile| {
         profile.triggers = vec![trigger(
-            "busy > 10 and cpu < 90%",
+            "queued > 10 and cpu < 90%",
             TriggerAction::Grow,
             None,
         )];
