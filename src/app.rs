@@ -7,7 +7,7 @@ use crate::act::Act;
 use crate::act::operator::Errands;
 use crate::clock::{BootClock, Clock};
 use crate::config::{Config, NewSet};
-use crate::decide::{Decide, Later};
+use crate::decide::{Calm, Decide};
 use crate::flame::{Flame, Push, Remember};
 use crate::host_client::HostClient;
 use crate::intake::door::Door;
@@ -187,10 +187,10 @@ fn spawn_loop(
         records.clone(),
         Arc::clone(clock),
     );
-    let (controller, later) = controllers(settings, calm_until);
+    let (controller, calm) = controller(settings, calm_until);
     let decide = Decide {
         controller,
-        later,
+        calm,
         orders,
         records,
         clock: Arc::clone(clock),
@@ -249,15 +249,14 @@ fn sets(config: &Config) -> Option<mpsc::Receiver<NewSet>> {
     })
 }
 
-/// The controller; after a row of crashes one that only watches, and one that takes over from it.
-fn controllers(settings: &Settings, calm_until: Option<Moment>) -> (Controller, Option<Later>) {
-    let controller = Controller::new(settings.clone());
-    let Some(at) = calm_until else {
-        return (controller, None);
-    };
-    let mut watching = settings.clone();
-    watching.mode = Mode::Observe;
-    (Controller::new(watching), Some(Later { at, controller }))
+/// The controller, which after a row of crashes only watches for a while.
+fn controller(settings: &Settings, calm_until: Option<Moment>) -> (Controller, Option<Calm>) {
+    let mut settings = settings.clone();
+    let calm = calm_until.map(|until| Calm {
+        until,
+        mode: std::mem::replace(&mut settings.mode, Mode::Observe),
+    });
+    (Controller::new(settings), calm)
 }
 
 /// Where what operators want goes.

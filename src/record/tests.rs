@@ -78,6 +78,7 @@ pub(in crate::record) fn tick(second: u64, records: &[(&str, DecisionRecord)]) -
             phase: Phase::Baseline,
             generation: Generation(0),
             knobs: BTreeMap::new(),
+            figures: BTreeMap::from([("cache_hits".to_owned(), 7)]),
             inert: Vec::new(),
             decision: Some(record.clone()),
             text: String::new(),

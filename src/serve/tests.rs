@@ -204,6 +204,7 @@ fn status() -> HostStatus {
         phase: Phase::Trial,
         generation: Generation(3),
         knobs: BTreeMap::from([(KnobName::from("workers"), knob)]),
+        figures: BTreeMap::new(),
         inert: vec!["memory_level".to_owned()],
         decision: Some(record(Action::Hold)),
         text: "Held: work flows and nothing waits.".to_owned(),
