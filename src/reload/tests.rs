@@ -45,12 +45,8 @@ struct Came {
 
 #[expect(clippy::large_enum_variant, reason = "a test has a handful of them")]
 enum Act {
-    Set(Box<NewSet>),
+    Set(NewSet),
     Rule { approve: bool, dry_run: bool },
-}
-
-fn set(set: NewSet) -> Act {
-    Act::Set(Box::new(set))
 }
 
 fn run(site: &Site, acts: Vec<Act>) -> Came {
@@ -75,7 +71,7 @@ fn run(site: &Site, acts: Vec<Act>) -> Came {
         let mut came = Came::default();
         for act in acts {
             match act {
-                Act::Set(set) => reload.consider(*set).await,
+                Act::Set(set) => reload.consider(set).await,
                 Act::Rule { approve, dry_run } => {
                     let (answer, answered) = oneshot::channel();
                     let ruling = Ruling {
@@ -107,7 +103,7 @@ const APPROVE: Act = Act::Rule {
 #[test]
 fn a_good_set_is_adopted_whole_with_the_line_of_what_changed() {
     let site = Site::new();
-    let came = run(&site, vec![set(site.set("", "80"))]);
+    let came = run(&site, vec![Act::Set(site.set("", "80"))]);
     assert_eq!(came.adopted, [(80, 1_000)]);
     assert_eq!(came.results, [(ReloadResult::Applied, 1)]);
     assert_eq!(came.status.applied, 1);
@@ -117,8 +113,8 @@ fn a_good_set_is_adopted_whole_with_the_line_of_what_changed() {
 fn a_set_with_mistakes_is_refused_whole_and_the_last_good_one_stays() {
     let site = Site::new();
     let acts = vec![
-        set(site.set("mode = \"act\"\n", "80x")),
-        set(site.set("mood = 1\n", "80")),
+        Act::Set(site.set("mode = \"act\"\n", "80x")),
+        Act::Set(site.set("mood = 1\n", "80")),
     ];
     let came = run(&site, acts);
     assert!(came.adopted.is_empty());
@@ -127,7 +123,10 @@ fn a_set_with_mistakes_is_refused_whole_and_the_last_good_one_stays() {
     assert!(problem.file.ends_with("trimtab.toml") && problem.line == Some(2));
     let came = run(
         &site,
-        vec![set(site.set("mood = 1\n", "80")), set(site.set("", "80"))],
+        vec![
+            Act::Set(site.set("mood = 1\n", "80")),
+            Act::Set(site.set("", "80")),
+        ],
     );
     assert_eq!(came.adopted, [(80, 1_000)]);
     assert!(came.status.problems.is_empty());
@@ -140,7 +139,7 @@ fn a_set_that_moves_a_limit_far_waits_until_it_is_approved() {
         approve: true,
         dry_run: true,
     };
-    let acts = vec![set(site.set("", "1000")), dry, APPROVE, APPROVE];
+    let acts = vec![Act::Set(site.set("", "1000")), dry, APPROVE, APPROVE];
     let came = run(&site, acts);
     assert_eq!(came.adopted, [(1_000, 1_000)]);
     let waited = (ReloadResult::Waiting, 1);
@@ -161,10 +160,14 @@ fn what_waits_is_forgotten_when_it_is_rejected_or_its_files_go_back() {
         approve: false,
         dry_run: false,
     };
-    let came = run(&site, vec![set(site.set("", "1000")), reject, APPROVE]);
+    let came = run(&site, vec![Act::Set(site.set("", "1000")), reject, APPROVE]);
     assert!(came.adopted.is_empty() && came.answers[1].is_err());
     assert_eq!(came.results[1].0, ReloadResult::Rejected);
-    let acts = vec![set(site.set("", "1000")), set(site.set("", "100")), APPROVE];
+    let acts = vec![
+        Act::Set(site.set("", "1000")),
+        Act::Set(site.set("", "100")),
+        APPROVE,
+    ];
     let came = run(&site, acts);
     assert_eq!(came.results[1].0, ReloadResult::Withdrawn);
     assert!(came.answers[0].is_err() && came.status.waiting.is_empty());
@@ -175,8 +178,8 @@ fn what_waits_is_forgotten_when_it_is_rejected_or_its_files_go_back() {
 fn what_waits_is_dropped_once_the_files_say_something_else_even_if_that_is_wrong() {
     let site = Site::new();
     let acts = vec![
-        set(site.set("", "1000")),
-        set(site.set("mood = 1\n", "1000")),
+        Act::Set(site.set("", "1000")),
+        Act::Set(site.set("mood = 1\n", "1000")),
         APPROVE,
     ];
     let came = run(&site, acts);
@@ -184,25 +187,32 @@ fn what_waits_is_dropped_once_the_files_say_something_else_even_if_that_is_wrong
     assert!(came.status.waiting.is_empty() && came.status.refused == 1);
     // The mistake is mended, and the limit is as far away as before.
     let acts = vec![
-        set(site.set("mood = 1\n", "1000")),
-        set(site.set("", "1000")),
+        Act::Set(site.set("mood = 1\n", "1000")),
+        Act::Set(site.set("", "1000")),
         APPROVE,
     ];
     assert_eq!(run(&site, acts).adopted, [(1_000, 1_000)]);
     // Another far set takes the place of the one that waits.
-    let acts = vec![set(site.set("", "1000")), set(site.set("", "900")), APPROVE];
+    let acts = vec![
+        Act::Set(site.set("", "1000")),
+        Act::Set(site.set("", "900")),
+        APPROVE,
+    ];
     assert_eq!(run(&site, acts).adopted, [(900, 1_000)]);
 }
 
 #[test]
 fn what_needs_a_restart_is_told_and_left_as_it_is() {
     let site = Site::new();
-    let came = run(&site, vec![set(site.set("interval = \"1500ms\"\n", "80"))]);
+    let came = run(
+        &site,
+        vec![Act::Set(site.set("interval = \"1500ms\"\n", "80"))],
+    );
     assert_eq!(came.adopted, [(80, 1_000)]);
     assert_eq!(came.status.needs_restart, ["interval"]);
     let acts = vec![
-        set(site.set("interval = \"1500ms\"\n", "80")),
-        set(site.set("", "80")),
+        Act::Set(site.set("interval = \"1500ms\"\n", "80")),
+        Act::Set(site.set("", "80")),
     ];
     assert!(run(&site, acts).status.needs_restart.is_empty());
 }
