@@ -137,9 +137,10 @@ impl Command {
 /// An adaptive runtime optimizer that runs beside a service, resizes its pools, and proves that each change helped
 #[derive(Debug, Parser)]
 #[command(name = "trimtab", version, arg_required_else_help = true)]
-struct Cli {
+pub struct Cli {
+    /// What is asked for.
     #[command(subcommand)]
-    command: Command,
+    pub command: Command,
 }
 
 /// Where the configuration is.
