@@ -102,7 +102,7 @@ pub async fn run(
     let clock: Arc<dyn Clock> = Arc::new(BootClock);
     let (stop, stopped) = watch::channel(false);
     let mut stages: JoinSet<&'static str> = JoinSet::new();
-    let (outlets, intake) = spawn_loop(&mut stages, &config, &clock, stopped);
+    let (outlets, intake, in_force) = spawn_loop(&mut stages, &config, &clock, stopped);
     let (close, closed) = watch::channel(false);
     let view = outlets.view.clone();
     spawn_door(&mut stages, &config, &intake, closed.clone());
@@ -111,7 +111,7 @@ pub async fn run(
         None => Router::new(),
     };
     let flame = spawn_flame(&mut stages, &config, &clock, &outlets.view, keeper);
-    let deps = serve_deps(&config, outlets, &clock, flame);
+    let deps = serve_deps(&config, outlets, &clock, (flame, in_force));
     if let Some(listener) = probes {
         let (deps, closed) = (deps.clone(), until(closed.clone()));
         stages.spawn(named("health", serve::run_health(listener, deps, closed)));
@@ -151,7 +151,7 @@ fn spawn_loop(
     config: &Config,
     clock: &Arc<dyn Clock>,
     stopped: watch::Receiver<bool>,
-) -> (Outlets, Intake) {
+) -> (Outlets, Intake, watch::Receiver<Arc<Config>>) {
     let settings = &config.settings;
     let interval = settings.interval;
     let (observations, observed) = mpsc::channel(1);
@@ -191,6 +191,7 @@ fn spawn_loop(
         records.clone(),
         Arc::clone(clock),
     );
+    let in_force = reload.in_force();
     let (controller, calm) = controller(settings, calm_until);
     let decide = Decide {
         controller,
@@ -210,7 +211,7 @@ fn spawn_loop(
     stages.spawn(named("act", act.run(ordered)));
     stages.spawn(named("errands", errands));
     stages.spawn(named("record", recorder.run(recorded)));
-    (outlets, intake)
+    (outlets, intake, in_force)
 }
 
 /// The freeze as it stood when the last sidecar ended.
@@ -387,8 +388,11 @@ fn serve_deps(
     config: &Config,
     outlets: Outlets,
     clock: &Arc<dyn Clock>,
-    flame: mpsc::Sender<FlameCall>,
+    (flame, in_force): (mpsc::Sender<FlameCall>, watch::Receiver<Arc<Config>>),
 ) -> serve::Deps {
+    let (started, newest) = (config.clone(), in_force.clone());
+    // The lock on what is in force is let go before any file is read.
+    let now = move |of: &watch::Receiver<Arc<Config>>| Arc::clone(&of.borrow());
     let (metrics, clock) = (outlets.metrics, Arc::clone(clock));
     serve::Deps {
         view: outlets.view,
@@ -397,6 +401,8 @@ fn serve_deps(
         now: Arc::new(move || clock.now()),
         stale_after: Span::from_ns(config.settings.interval.as_ns().saturating_mul(3)),
         flame,
+        effective: Arc::new(move || now(&newest).effective(&started)),
+        consider: Arc::new(move |draft| now(&in_force).consider(draft)),
         own_profile: config.flame.own_profile.clone(),
         names: config.serve.allowed_hosts.clone(),
     }

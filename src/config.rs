@@ -7,6 +7,7 @@
 
 mod change;
 mod door;
+mod draft;
 mod error;
 mod flame;
 mod layers;

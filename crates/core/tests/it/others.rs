@@ -6,7 +6,7 @@ use trimtab_core::controller::Controller;
 use trimtab_core::decision::{Decision, LeaseWish, Step};
 use trimtab_core::moment::Moment;
 use trimtab_core::observation::{
-    Answer, CgroupSample, MachineSample, Observation, ProcessSample, Reading, Receipt,
+    Answer, CgroupSample, MachineSample, Observation, ProcessIo, ProcessSample, Reading, Receipt,
 };
 use trimtab_core::profile::Cited;
 use trimtab_protocol::change::{ChangeReceipt, ChangeStatus, Phase, TrialState};
@@ -281,6 +281,7 @@ impl Shop {
                     cpu_ns: self.now_ns / 10,
                     rss_bytes: bytes,
                     threads: 8,
+                    io: ProcessIo::default(),
                 },
             },
             cgroup: Reading::Fresh {
