@@ -171,10 +171,13 @@ fn code_that_node_made_has_the_names_it_wrote_down() {
     }
     let script = "console.log('under way'); function countWords(n) { let s = 0; for (let i = 0; i < n; i++) s = (s * 31 + i) | 0; return s; } \
                   function forever() { for (;;) countWords(1e7); } forever();";
-    let target = Target::start(
-        Command::new("node").args(["--perf-basic-prof", "-e", script]),
-        None,
-    );
+    // Node writes a file of its own where it stands.
+    let directory = tempfile::tempdir().unwrap();
+    let mut command = Command::new("node");
+    command
+        .args(["--perf-basic-prof", "-e", script])
+        .current_dir(directory.path());
+    let target = Target::start(&mut command, Some(directory));
     let (named, lines) = folded(
         &Shot {
             hz: 499,
