@@ -16,6 +16,7 @@ mod lifecycle;
 mod others;
 mod pages;
 mod reload;
+mod replay;
 mod starts;
 mod support;
 mod tuning;

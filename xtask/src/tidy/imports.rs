@@ -16,12 +16,12 @@ const SIDECAR: &[Row] = &[
     ("lib", "app config"),
     (
         "app",
-        "act clock config decide flame host_client intake message origin record reload sense serve signal supervisor view \
+        "act clock config decide flame host_client intake message origin record reload sense serve signal supervisor tape view \
          trimtab_core trimtab_protocol",
     ),
     (
         "cli",
-        "config conform host_client lib telemetry trimtab_core trimtab_flame trimtab_protocol",
+        "config conform host_client lib record telemetry view trimtab_core trimtab_flame trimtab_protocol",
     ),
     // The profiler's own process.
     ("bin", "trimtab_flame"),
@@ -37,13 +37,14 @@ const SIDECAR: &[Row] = &[
     ("message", "trimtab_core trimtab_flame trimtab_protocol"),
     ("origin", ""),
     ("supervisor", "view trimtab_core trimtab_protocol"),
+    ("tape", "trimtab_core"),
     ("view", "trimtab_core trimtab_protocol"),
     // The stages. None imports another.
     (
         "sense",
         "clock host_client message trimtab_core trimtab_protocol trimtab_sys",
     ),
-    ("decide", "clock message trimtab_core trimtab_protocol"),
+    ("decide", "clock message tape trimtab_core trimtab_protocol"),
     (
         "act",
         "clock host_client message trimtab_core trimtab_protocol",
@@ -66,6 +67,7 @@ const SIDECAR: &[Row] = &[
 
 /// The core's plain data and helpers, which all of it may import; each also what stands above it here.
 const CORE_LEAVES: &[&str] = &[
+    "ablation",
     "moment",
     "number",
     "expression",
@@ -88,6 +90,8 @@ const CORE_STAGES: &[&str] = &[
     // What the controller returns; a plan in it is made by the guard alone.
     "decision",
     "controller",
+    // All that a controller is told, written down.
+    "recording",
 ];
 
 /// What the core may not name, and why.
