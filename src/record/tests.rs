@@ -77,6 +77,7 @@ pub(in crate::record) fn tick(second: u64, records: &[(&str, DecisionRecord)]) -
             profile_basis: None,
             phase: Phase::Baseline,
             generation: Generation(0),
+            trial_expires_in_ms: None,
             knobs: BTreeMap::new(),
             figures: BTreeMap::from([("cache_hits".to_owned(), 7)]),
             inert: Vec::new(),
@@ -107,6 +108,10 @@ pub(in crate::record) fn tick(second: u64, records: &[(&str, DecisionRecord)]) -
         frozen: false,
         lease_holder: None,
         lease_ours: true,
+        lease_expires_in_ms: None,
+        epoch: None,
+        uptime_ms: None,
+        held: BTreeMap::new(),
         age_ms: Some(10),
         conformance: 2,
         sample: Sample {

@@ -6,6 +6,7 @@
 )]
 
 mod asking;
+mod cage;
 mod commands;
 mod conform;
 mod faults;
@@ -17,6 +18,7 @@ mod others;
 mod pages;
 mod reference;
 mod reload;
+mod replay;
 mod starts;
 mod support;
 mod tuning;
