@@ -3,12 +3,14 @@
 //! Only the first stage is told to stop. Each of the others ends because its input has closed, so what was decided is still
 //! sent, and what was sent is still recorded.
 
+mod shut;
+
 use crate::act::Act;
 use crate::act::operator::Errands;
 use crate::clock::{BootClock, Clock};
 use crate::config::{Config, NewSet};
-use crate::decide::{Decide, Later};
-use crate::flame::{Flame, Push, Remember};
+use crate::decide::{Calm, Decide};
+use crate::flame::{Flame, Keeper, Push, Remember};
 use crate::host_client::HostClient;
 use crate::intake::door::Door;
 use crate::intake::latch::Latch;
@@ -93,22 +95,24 @@ pub enum AppError {
     Stuck,
 }
 
-/// Runs the sidecar until `shutdown` says why it is to end.
+/// Runs the sidecar until `shutdown` says why it is to end. With `caged` it shuts itself in as soon as its listeners are open.
 ///
 /// # Errors
 /// When its address cannot be had, or a stage fails.
 pub async fn run(
     config: Config,
+    caged: bool,
     shutdown: impl Future<Output = &'static str>,
 ) -> Result<(), AppError> {
     let (listener, bound) = listen(&config).await?;
     let probes = listen_for_probes(&config).await?;
     let supervisor = supervisor();
+    let keeper = if caged { shut::shut_in(&config) } else { None };
     let clock: Arc<dyn Clock> = Arc::new(BootClock);
     let (stop, stopped) = watch::channel(false);
     let mut stages: JoinSet<&'static str> = JoinSet::new();
     let tape = tape(&config)?;
-    let (outlets, intake) = spawn_loop(&mut stages, (&config, tape), &clock, stopped);
+    let (outlets, intake, in_force) = spawn_loop(&mut stages, (&config, tape), &clock, stopped);
     let (close, closed) = watch::channel(false);
     let view = outlets.view.clone();
     spawn_door(&mut stages, &config, &intake, closed.clone());
@@ -116,8 +120,8 @@ pub async fn run(
         Some(file) => intake.for_http(bound, &config.serve.allowed_hosts, file.clone()),
         None => Router::new(),
     };
-    let flame = spawn_flame(&mut stages, &config, &clock, &outlets.view);
-    let deps = serve_deps(&config, outlets, &clock, flame);
+    let flame = spawn_flame(&mut stages, &config, &clock, &outlets.view, keeper);
+    let deps = serve_deps(&config, outlets, &clock, (flame, in_force));
     if let Some(listener) = probes {
         let (deps, closed) = (deps.clone(), until(closed.clone()));
         stages.spawn(named("health", serve::run_health(listener, deps, closed)));
@@ -157,7 +161,7 @@ fn spawn_loop(
     (config, tape): (&Config, Option<Tape>),
     clock: &Arc<dyn Clock>,
     stopped: watch::Receiver<bool>,
-) -> (Outlets, Intake) {
+) -> (Outlets, Intake, watch::Receiver<Arc<Config>>) {
     let settings = &config.settings;
     let interval = settings.interval;
     let (observations, observed) = mpsc::channel(1);
@@ -197,10 +201,11 @@ fn spawn_loop(
         records.clone(),
         Arc::clone(clock),
     );
-    let (controller, later) = controllers(settings, calm_until);
+    let in_force = reload.in_force();
+    let (controller, calm) = controller(settings, calm_until);
     let decide = Decide {
         controller,
-        later,
+        calm,
         orders,
         records,
         clock: Arc::clone(clock),
@@ -217,7 +222,7 @@ fn spawn_loop(
     stages.spawn(named("act", act.run(ordered)));
     stages.spawn(named("errands", errands));
     stages.spawn(named("record", recorder.run(recorded)));
-    (outlets, intake)
+    (outlets, intake, in_force)
 }
 
 /// The recording, where one is asked for.
@@ -272,15 +277,14 @@ fn sets(config: &Config) -> Option<mpsc::Receiver<NewSet>> {
     })
 }
 
-/// The controller; after a row of crashes one that only watches, and one that takes over from it.
-fn controllers(settings: &Settings, calm_until: Option<Moment>) -> (Controller, Option<Later>) {
-    let controller = Controller::new(settings.clone());
-    let Some(at) = calm_until else {
-        return (controller, None);
-    };
-    let mut watching = settings.clone();
-    watching.mode = Mode::Observe;
-    (Controller::new(watching), Some(Later { at, controller }))
+/// The controller, which after a row of crashes only watches for a while.
+fn controller(settings: &Settings, calm_until: Option<Moment>) -> (Controller, Option<Calm>) {
+    let mut settings = settings.clone();
+    let calm = calm_until.map(|until| Calm {
+        until,
+        mode: std::mem::replace(&mut settings.mode, Mode::Observe),
+    });
+    (Controller::new(settings), calm)
 }
 
 /// Where what operators want goes.
@@ -384,6 +388,7 @@ fn spawn_flame(
     config: &Config,
     clock: &Arc<dyn Clock>,
     view: &watch::Receiver<Arc<View>>,
+    keeper: Option<Keeper>,
 ) -> mpsc::Sender<FlameCall> {
     let (flame, asked) = mpsc::channel(QUESTIONS);
     let remember = config.flame.remember.then_some(Remember {
@@ -394,7 +399,10 @@ fn spawn_flame(
         server,
         name: config.settings.host.to_string(),
     });
-    let stage = Flame::new(remember, push, Arc::clone(clock), view.clone());
+    let mut stage = Flame::new(remember, push, Arc::clone(clock), view.clone());
+    if let Some(keeper) = keeper {
+        stage = stage.kept_by(keeper);
+    }
     stages.spawn(named("flame", stage.run(asked)));
     flame
 }
@@ -403,8 +411,11 @@ fn serve_deps(
     config: &Config,
     outlets: Outlets,
     clock: &Arc<dyn Clock>,
-    flame: mpsc::Sender<FlameCall>,
+    (flame, in_force): (mpsc::Sender<FlameCall>, watch::Receiver<Arc<Config>>),
 ) -> serve::Deps {
+    let (started, newest) = (config.clone(), in_force.clone());
+    // The lock on what is in force is let go before any file is read.
+    let now = move |of: &watch::Receiver<Arc<Config>>| Arc::clone(&of.borrow());
     let (metrics, clock) = (outlets.metrics, Arc::clone(clock));
     serve::Deps {
         view: outlets.view,
@@ -413,6 +424,8 @@ fn serve_deps(
         now: Arc::new(move || clock.now()),
         stale_after: Span::from_ns(config.settings.interval.as_ns().saturating_mul(3)),
         flame,
+        effective: Arc::new(move || now(&newest).effective(&started)),
+        consider: Arc::new(move |draft| now(&in_force).consider(draft)),
         own_profile: config.flame.own_profile.clone(),
         names: config.serve.allowed_hosts.clone(),
     }

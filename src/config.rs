@@ -7,6 +7,7 @@
 
 mod change;
 mod door;
+mod draft;
 mod error;
 mod flame;
 mod layers;
@@ -315,7 +316,7 @@ pub fn built_in_profiles(overrides: &Overrides) -> Result<Vec<Profile>, ConfigEr
     let mut findings = Vec::new();
     let profiles = profile::built_in(&desk, &mut findings);
     if findings.is_empty() {
-        Ok(profiles.into_values().collect())
+        Ok(profiles.into_values().flatten().collect())
     } else {
         Err(ConfigErrors::from_findings(findings))
     }

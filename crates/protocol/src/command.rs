@@ -67,7 +67,7 @@ pub struct PlainCommand {}
 /// What an operator tells the sidecar.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[serde(tag = "command", rename_all = "snake_case")]
+#[serde(tag = "command", content = "with", rename_all = "snake_case")]
 pub enum Command {
     /// Undo open trials and change nothing until the freeze is lifted.
     Freeze(FreezeRequest),

@@ -5,7 +5,7 @@ use trimtab_core::controller::Controller;
 use trimtab_core::decision::{Decision, LeaseWish, Step};
 use trimtab_core::moment::{Moment, Span};
 use trimtab_core::observation::{
-    Answer, CgroupSample, MachineSample, Observation, ProcessSample, Reading, Receipt,
+    Answer, CgroupSample, MachineSample, Observation, ProcessIo, ProcessSample, Reading, Receipt,
 };
 use trimtab_core::profile::{Cited, KnobRange, Levels, MemoryLadder, Profile, Settings};
 use trimtab_protocol::change::{
@@ -291,6 +291,7 @@ impl Model {
                     cpu_ns: self.cpu_ns,
                     rss_bytes: (self.memory_share * 1e9) as u64,
                     threads: 8,
+                    io: ProcessIo::default(),
                 },
             },
             cgroup: Reading::Fresh {

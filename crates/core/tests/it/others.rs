@@ -7,7 +7,7 @@ use trimtab_core::decision::{Decision, LeaseWish, Step};
 use trimtab_core::expression::Expression;
 use trimtab_core::moment::{Moment, Span};
 use trimtab_core::observation::{
-    Answer, CgroupSample, MachineSample, Observation, ProcessSample, Reading, Receipt,
+    Answer, CgroupSample, MachineSample, Observation, ProcessIo, ProcessSample, Reading, Receipt,
 };
 use trimtab_core::profile::{Cited, Trigger, TriggerAction};
 use trimtab_protocol::change::{ChangeReceipt, ChangeStatus, Phase, TrialState};
@@ -285,6 +285,7 @@ impl Shop {
                     cpu_ns: self.now_ns / 10,
                     rss_bytes: bytes,
                     threads: 8,
+                    io: ProcessIo::default(),
                 },
             },
             cgroup: Reading::Fresh {
