@@ -10,6 +10,7 @@ mod completions;
 mod config;
 mod conform;
 mod decisions;
+mod doctor;
 mod flame;
 mod freeze;
 mod init;
@@ -18,6 +19,7 @@ mod pin;
 mod probe;
 mod profile;
 mod reject;
+mod replay;
 mod reset;
 mod status;
 mod time;
@@ -31,6 +33,7 @@ pub use completions::{CompletionsArgs, ManArgs};
 pub use config::{ConfigCommand, ShowArgs, ShowFormat};
 pub use conform::ConformArgs;
 pub use decisions::DecisionsArgs;
+pub use doctor::DoctorArgs;
 pub use flame::{FlameArgs, FormatArg, KindArg, ViewArg};
 pub use freeze::FreezeArgs;
 pub use init::InitArgs;
@@ -39,6 +42,7 @@ pub use pin::PinArgs;
 pub use probe::ProbeArgs;
 pub use profile::{ProfileAction, ProfileArgs, UseArgs};
 pub use reject::RejectArgs;
+pub use replay::ReplayArgs;
 pub use reset::ResetArgs;
 pub use status::StatusArgs;
 pub use unfreeze::UnfreezeArgs;
@@ -60,6 +64,8 @@ pub enum Command {
     Run(RunArgs),
     /// Check a configuration and profiles, and say all that is wrong with them
     Check(CheckArgs),
+    /// Say what this machine and this user lack, for what, and what helps
+    Doctor(DoctorArgs),
     /// Show the configuration that is in force, or write the commented one
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -91,6 +97,8 @@ pub enum Command {
     Reject(RejectArgs),
     /// Replay the corpus of the control API against a host, and say how far it keeps it
     Conform(ConformArgs),
+    /// Decide a recorded run again, and say whether it comes out the same, or what another profile would have done
+    Replay(ReplayArgs),
     /// Write a commented configuration for a host that runs
     Init(InitArgs),
     /// Write the completions for a shell
@@ -112,6 +120,7 @@ impl Command {
         Ok(match self {
             Self::Run(args) => return Err(args),
             Self::Check(args) => args.execute(&vars, console).await,
+            Self::Doctor(args) => args.execute(vars, console).await,
             Self::Config(asked) => asked.execute(vars, console),
             Self::Flame(args) => args.execute(console),
             Self::Status(args) => args.execute(console).await,
@@ -127,6 +136,7 @@ impl Command {
             Self::Approve(args) => args.execute(vars, console).await,
             Self::Reject(args) => args.execute(vars, console).await,
             Self::Conform(args) => args.execute(console).await,
+            Self::Replay(args) => args.execute(&vars, console),
             Self::Init(args) => args.execute(console).await,
             Self::Completions(args) => args.execute(console),
             Self::Man(args) => args.execute(console),
@@ -137,9 +147,10 @@ impl Command {
 /// An adaptive runtime optimizer that runs beside a service, resizes its pools, and proves that each change helped
 #[derive(Debug, Parser)]
 #[command(name = "trimtab", version, arg_required_else_help = true)]
-struct Cli {
+pub struct Cli {
+    /// What is asked for.
     #[command(subcommand)]
-    command: Command,
+    pub command: Command,
 }
 
 /// Where the configuration is.
@@ -165,6 +176,12 @@ pub struct RunArgs {
     /// The loopback address for the sidecar's pages, over the file's `serve.address`
     #[arg(long, value_name = "ADDRESS")]
     pub listen: Option<String>,
+    /// Leave the process as the kernel starts it, instead of shutting it in once it serves
+    #[arg(long)]
+    pub no_cage: bool,
+    /// Write all that the controller is told to this file, for `trimtab replay`; it grows by some kilobytes a tick
+    #[arg(long, value_name = "FILE")]
+    pub record: Option<PathBuf>,
 }
 
 /// How an answer is written.
@@ -291,7 +308,11 @@ impl RunArgs {
                 overrides.set(key, origin, value.as_str());
             }
         }
-        load(path.as_deref(), &overrides)
+        let config = load(path.as_deref(), &overrides)?;
+        Ok(Config {
+            recording: self.record.clone(),
+            ..config
+        })
     }
 }
 

@@ -13,6 +13,7 @@
 
 pub mod act;
 pub mod app;
+pub mod cage;
 pub mod cli;
 pub mod clock;
 pub mod config;
@@ -29,5 +30,6 @@ pub mod sense;
 pub mod serve;
 pub mod signal;
 pub mod supervisor;
+pub mod tape;
 pub mod telemetry;
 pub mod view;

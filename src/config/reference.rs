@@ -85,7 +85,7 @@ wrong.
 
 The files are watched: `mode`, `hosts.pools`, `profiles` and all that stands in profiles take effect at once, the other keys after a
 restart. A set with a mistake changes nothing. One that moves a limit to more than four times or less than a quarter waits for
-`trimtab approve`.";
+`trimtab approve`. A start takes the files as they are.";
 
 const ROWS: &[Row] = &[
     Row::Key(

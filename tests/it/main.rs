@@ -6,6 +6,7 @@
 )]
 
 mod asking;
+mod cage;
 mod commands;
 mod conform;
 mod faults;
@@ -15,7 +16,10 @@ mod hands;
 mod lifecycle;
 mod others;
 mod pages;
+mod reference;
 mod reload;
+mod replay;
 mod starts;
 mod support;
 mod tuning;
+mod tutorial;

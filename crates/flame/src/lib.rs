@@ -16,6 +16,7 @@ pub mod desk;
 mod draw;
 mod elf;
 mod format;
+pub mod keeper;
 mod kind;
 pub mod ladder;
 mod module;

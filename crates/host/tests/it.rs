@@ -2,6 +2,8 @@
 
 #[path = "it/api.rs"]
 mod api;
+#[path = "it/attacks.rs"]
+mod attacks;
 #[path = "it/client.rs"]
 mod client;
 #[path = "it/freeze.rs"]

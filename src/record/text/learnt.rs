@@ -25,7 +25,11 @@ pub(super) fn because(reason: &Reason) -> String {
             millis(service_us)
         ),
         Reason::Predicted { sizes, gain_share } => format!(
-            "the curve through {sizes} sizes that were seen promises {} there",
+            "the curve through {} promises {} there",
+            match sizes {
+                1 => "the one size that was seen".to_owned(),
+                more => format!("{more} sizes that were seen"),
+            },
             share(gain_share)
         ),
         Reason::QueueFollows { done_per_s, p99_us } => format!(
