@@ -65,6 +65,12 @@ describe("an operator's hands", () => {
     await press("Lift the freeze");
     await page.getByText("Frozen by oncall").waitFor({ state: "detached" });
     await until("a change is tried", async () => (await made()) > 0);
+    await page.locator(".d .d-h").first().click();
+    await page.locator(".newer", { hasText: /[1-9]\d* newer/ }).waitFor();
+    const isFirst = () => page.evaluate(() => document.querySelector(".d").classList.contains("open"));
+    assert.ok(await isFirst(), "newer ones stand in one line above what is read");
+    await page.getByRole("button", { name: /newer/ }).click();
+    assert.equal(await isFirst(), false);
   });
 
   it("pin a knob for a time, and release it again", async () => {
