@@ -3,12 +3,14 @@
 //! Only the first stage is told to stop. Each of the others ends because its input has closed, so what was decided is still
 //! sent, and what was sent is still recorded.
 
+mod shut;
+
 use crate::act::Act;
 use crate::act::operator::Errands;
 use crate::clock::{BootClock, Clock};
 use crate::config::{Config, NewSet};
-use crate::decide::{Decide, Later};
-use crate::flame::{Flame, Push, Remember};
+use crate::decide::{Calm, Decide};
+use crate::flame::{Flame, Keeper, Push, Remember};
 use crate::host_client::HostClient;
 use crate::intake::door::Door;
 use crate::intake::latch::Latch;
@@ -84,17 +86,19 @@ pub enum AppError {
     Stuck,
 }
 
-/// Runs the sidecar until `shutdown` says why it is to end.
+/// Runs the sidecar until `shutdown` says why it is to end. With `caged` it shuts itself in as soon as its listeners are open.
 ///
 /// # Errors
 /// When its address cannot be had, or a stage fails.
 pub async fn run(
     config: Config,
+    caged: bool,
     shutdown: impl Future<Output = &'static str>,
 ) -> Result<(), AppError> {
     let (listener, bound) = listen(&config).await?;
     let probes = listen_for_probes(&config).await?;
     let supervisor = supervisor();
+    let keeper = if caged { shut::shut_in(&config) } else { None };
     let clock: Arc<dyn Clock> = Arc::new(BootClock);
     let (stop, stopped) = watch::channel(false);
     let mut stages: JoinSet<&'static str> = JoinSet::new();
@@ -106,7 +110,7 @@ pub async fn run(
         Some(file) => intake.for_http(bound, &config.serve.allowed_hosts, file.clone()),
         None => Router::new(),
     };
-    let flame = spawn_flame(&mut stages, &config, &clock, &outlets.view);
+    let flame = spawn_flame(&mut stages, &config, &clock, &outlets.view, keeper);
     let deps = serve_deps(&config, outlets, &clock, (flame, in_force));
     if let Some(listener) = probes {
         let (deps, closed) = (deps.clone(), until(closed.clone()));
@@ -188,10 +192,10 @@ fn spawn_loop(
         Arc::clone(clock),
     );
     let in_force = reload.in_force();
-    let (controller, later) = controllers(settings, calm_until);
+    let (controller, calm) = controller(settings, calm_until);
     let decide = Decide {
         controller,
-        later,
+        calm,
         orders,
         records,
         clock: Arc::clone(clock),
@@ -250,15 +254,14 @@ fn sets(config: &Config) -> Option<mpsc::Receiver<NewSet>> {
     })
 }
 
-/// The controller; after a row of crashes one that only watches, and one that takes over from it.
-fn controllers(settings: &Settings, calm_until: Option<Moment>) -> (Controller, Option<Later>) {
-    let controller = Controller::new(settings.clone());
-    let Some(at) = calm_until else {
-        return (controller, None);
-    };
-    let mut watching = settings.clone();
-    watching.mode = Mode::Observe;
-    (Controller::new(watching), Some(Later { at, controller }))
+/// The controller, which after a row of crashes only watches for a while.
+fn controller(settings: &Settings, calm_until: Option<Moment>) -> (Controller, Option<Calm>) {
+    let mut settings = settings.clone();
+    let calm = calm_until.map(|until| Calm {
+        until,
+        mode: std::mem::replace(&mut settings.mode, Mode::Observe),
+    });
+    (Controller::new(settings), calm)
 }
 
 /// Where what operators want goes.
@@ -362,6 +365,7 @@ fn spawn_flame(
     config: &Config,
     clock: &Arc<dyn Clock>,
     view: &watch::Receiver<Arc<View>>,
+    keeper: Option<Keeper>,
 ) -> mpsc::Sender<FlameCall> {
     let (flame, asked) = mpsc::channel(QUESTIONS);
     let remember = config.flame.remember.then_some(Remember {
@@ -372,7 +376,10 @@ fn spawn_flame(
         server,
         name: config.settings.host.to_string(),
     });
-    let stage = Flame::new(remember, push, Arc::clone(clock), view.clone());
+    let mut stage = Flame::new(remember, push, Arc::clone(clock), view.clone());
+    if let Some(keeper) = keeper {
+        stage = stage.kept_by(keeper);
+    }
     stages.spawn(named("flame", stage.run(asked)));
     flame
 }

@@ -10,6 +10,7 @@ mod completions;
 mod config;
 mod conform;
 mod decisions;
+mod doctor;
 mod flame;
 mod freeze;
 mod init;
@@ -31,6 +32,7 @@ pub use completions::{CompletionsArgs, ManArgs};
 pub use config::{ConfigCommand, ShowArgs, ShowFormat};
 pub use conform::ConformArgs;
 pub use decisions::DecisionsArgs;
+pub use doctor::DoctorArgs;
 pub use flame::{FlameArgs, FormatArg, KindArg, ViewArg};
 pub use freeze::FreezeArgs;
 pub use init::InitArgs;
@@ -60,6 +62,8 @@ pub enum Command {
     Run(RunArgs),
     /// Check a configuration and profiles, and say all that is wrong with them
     Check(CheckArgs),
+    /// Say what this machine and this user lack, for what, and what helps
+    Doctor(DoctorArgs),
     /// Show the configuration that is in force, or write the commented one
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -112,6 +116,7 @@ impl Command {
         Ok(match self {
             Self::Run(args) => return Err(args),
             Self::Check(args) => args.execute(&vars, console).await,
+            Self::Doctor(args) => args.execute(vars, console).await,
             Self::Config(asked) => asked.execute(vars, console),
             Self::Flame(args) => args.execute(console),
             Self::Status(args) => args.execute(console).await,
@@ -166,6 +171,9 @@ pub struct RunArgs {
     /// The loopback address for the sidecar's pages, over the file's `serve.address`
     #[arg(long, value_name = "ADDRESS")]
     pub listen: Option<String>,
+    /// Leave the process as the kernel starts it, instead of shutting it in once it serves
+    #[arg(long)]
+    pub no_cage: bool,
 }
 
 /// How an answer is written.

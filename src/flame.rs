@@ -4,9 +4,13 @@
 //! remembered. When it dies, those who waited are told, and the next question starts another: its death costs nothing but
 //! the graph. Nothing here waits for it but those who asked.
 
+mod keeper;
 mod link;
 
+pub use keeper::Keeper;
+
 use crate::clock::Clock;
+use crate::flame::keeper::Source;
 use crate::flame::link::{Heard, Link};
 use crate::message::{FlameAnswer, FlameCall};
 use crate::view::View;
@@ -51,7 +55,7 @@ pub struct Push {
 /// The stage.
 #[derive(Debug)]
 pub struct Flame {
-    program: PathBuf,
+    source: Source,
     remember: Option<Remember>,
     push: Option<Push>,
     pushed_ns: u64,
@@ -76,7 +80,7 @@ impl Flame {
         view: watch::Receiver<Arc<View>>,
     ) -> Self {
         Self {
-            program: program(),
+            source: Source::Program(program()),
             remember,
             push,
             pushed_ns: clock.now().as_boot_ns(),
@@ -89,6 +93,13 @@ impl Flame {
             remembered_pid: None,
             due: Instant::now(),
         }
+    }
+
+    /// Lets a keeper start the profilers, for a sidecar that may start no program itself.
+    #[must_use]
+    pub fn kept_by(mut self, keeper: Keeper) -> Self {
+        self.source = Source::Keeper(keeper);
+        self
     }
 
     /// Carries questions until nobody can ask any more.
@@ -134,16 +145,10 @@ impl Flame {
     /// Sends a question, to a new profiler if there is none.
     async fn send(&mut self, ask: Ask) -> Result<u64, String> {
         self.due = Instant::now() + IDLE;
-        let link =
-            match &mut self.link {
-                Some(link) => link,
-                None => {
-                    let link = Link::start(&self.program);
-                    self.link.insert(link.map_err(|error| {
-                        format!("cannot start {}: {error}", self.program.display())
-                    })?)
-                }
-            };
+        let link = match &mut self.link {
+            Some(link) => link,
+            None => self.link.insert(Link::start(&self.source)?),
+        };
         self.next_id += 1;
         if let Err(error) = link.say(self.next_id, ask).await {
             self.lost(&format!("the profiler does not listen: {error}"));

@@ -13,6 +13,7 @@
 
 pub mod act;
 pub mod app;
+pub mod cage;
 pub mod cli;
 pub mod clock;
 pub mod config;

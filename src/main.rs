@@ -53,7 +53,7 @@ async fn run(args: RunArgs, console: &mut Console<'_>) -> Exit {
     if let Err(error) = telemetry::init(config.log) {
         return console.fail(&error);
     }
-    match app::run(config, shutdown.wait()).await {
+    match app::run(config, !args.no_cage, shutdown.wait()).await {
         Ok(()) => Exit::Done,
         Err(error) => console.fail(&error),
     }

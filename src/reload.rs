@@ -119,6 +119,13 @@ impl Reload {
         self.status.problems = errors.problems();
         self.status.problems.truncate(PROBLEMS_TOLD);
         self.status.refused += 1;
+        if self.waiting.take().is_some() {
+            // An operator would approve what no file says any more.
+            self.status.waiting.clear();
+            info!(
+                "the configuration that waited for approval is dropped: the files have changed since"
+            );
+        }
         warn!(%errors, "the new configuration was refused, and the last good one stays in force");
         self.tell(Some((ReloadResult::Refused, Vec::new()))).await;
     }

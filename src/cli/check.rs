@@ -13,6 +13,7 @@ use trimtab_core::moment::Moment;
 use trimtab_core::observation::{Observation, Reading};
 use trimtab_core::profile::{KnobRange, Profile};
 use trimtab_protocol::decision::Absence;
+use trimtab_protocol::state::HostState;
 
 /// The options of `trimtab check`.
 #[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
@@ -82,6 +83,11 @@ async fn followed(socket: &Path, config: &Config) -> Result<Vec<PoolSummary>, St
             return Err(format!("no host answers at `{}`", socket.display()));
         }
     };
+    Ok(followed_by(config, state))
+}
+
+/// The same by a state that is at hand.
+pub(super) fn followed_by(config: &Config, state: HostState) -> Vec<PoolSummary> {
     let (absence, at) = (Absence::NotYet, Moment::default());
     let observation = Observation {
         host: config.settings.host.clone(),
@@ -101,7 +107,7 @@ async fn followed(socket: &Path, config: &Config) -> Result<Vec<PoolSummary>, St
         profile: pool.profile,
         inert: pool.inert,
     });
-    Ok(pools.collect())
+    pools.collect()
 }
 
 pub(super) fn write_json(value: &impl Serialize, out: &mut dyn Write) -> io::Result<()> {
@@ -123,11 +129,11 @@ struct Verdict {
 
 /// A pool of a running host.
 #[derive(Debug, Serialize)]
-struct PoolSummary {
-    name: String,
-    profile: String,
+pub(super) struct PoolSummary {
+    pub(super) name: String,
+    pub(super) profile: String,
     /// Keys of the profile whose knob the host lacks.
-    inert: Vec<String>,
+    pub(super) inert: Vec<String>,
 }
 
 #[derive(Debug, Serialize)]

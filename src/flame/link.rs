@@ -1,11 +1,13 @@
 //! A running profiler and the pipes to it.
 
+use super::keeper::{Keeper, Source};
 use bytes::Bytes;
+use std::fmt;
 use std::io;
 use std::path::Path;
 use std::process::Stdio;
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
+use tokio::process::{Child, Command};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use trimtab_flame::ask::{Answer, Ask, Request};
@@ -15,11 +17,13 @@ const BYTES_MAX: usize = 64 << 20;
 /// Answers that may wait to be told.
 const ANSWERS: usize = 16;
 
-/// A running profiler. It is killed when this is dropped.
-#[derive(Debug)]
+type Input = Box<dyn AsyncWrite + Send + Sync + Unpin>;
+type Output = Box<dyn AsyncRead + Send + Sync + Unpin>;
+
+/// A running profiler. When this is dropped it ends: one that we started is killed, one of a keeper's has no input any more.
 pub(super) struct Link {
-    _child: Child,
-    input: ChildStdin,
+    _child: Option<Child>,
+    input: Input,
     answers: mpsc::Receiver<Heard>,
     _reader: JoinSet<()>,
 }
@@ -33,8 +37,25 @@ pub(super) enum Heard {
     End(String),
 }
 
+impl fmt::Debug for Link {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Link").finish_non_exhaustive()
+    }
+}
+
 impl Link {
-    pub(super) fn start(program: &Path) -> io::Result<Self> {
+    /// Starts a profiler. The error says in words why there is none.
+    pub(super) fn start(source: &Source) -> Result<Self, String> {
+        match source {
+            Source::Program(program) => Self::spawn(program)
+                .map_err(|error| format!("cannot start {}: {error}", program.display())),
+            Source::Keeper(keeper) => Self::hire(keeper).map_err(|error| {
+                format!("what starts profilers for a sidecar that is shut in has ended; start the sidecar anew: {error}")
+            }),
+        }
+    }
+
+    fn spawn(program: &Path) -> io::Result<Self> {
         let mut child = Command::new(program)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -44,15 +65,24 @@ impl Link {
         let missing = || io::Error::from(io::ErrorKind::BrokenPipe);
         let input = child.stdin.take().ok_or_else(missing)?;
         let output = child.stdout.take().ok_or_else(missing)?;
+        Ok(Self::over(Some(child), Box::new(input), Box::new(output)))
+    }
+
+    fn hire(keeper: &Keeper) -> io::Result<Self> {
+        let (output, input) = keeper.hire()?.into_split();
+        Ok(Self::over(None, Box::new(input), Box::new(output)))
+    }
+
+    fn over(child: Option<Child>, input: Input, output: Output) -> Self {
         let (sender, answers) = mpsc::channel(ANSWERS);
         let mut reader = JoinSet::new();
         reader.spawn(read(output, sender));
-        Ok(Self {
+        Self {
             _child: child,
             input,
             answers,
             _reader: reader,
-        })
+        }
     }
 
     /// Asks it.
@@ -76,7 +106,7 @@ impl Link {
     }
 }
 
-async fn read(output: ChildStdout, answers: mpsc::Sender<Heard>) {
+async fn read(output: Output, answers: mpsc::Sender<Heard>) {
     let mut output = BufReader::new(output);
     loop {
         let heard = match next(&mut output).await {
@@ -90,7 +120,7 @@ async fn read(output: ChildStdout, answers: mpsc::Sender<Heard>) {
     }
 }
 
-async fn next(output: &mut BufReader<ChildStdout>) -> io::Result<(Answer, Bytes)> {
+async fn next(output: &mut BufReader<Output>) -> io::Result<(Answer, Bytes)> {
     let mut line = Vec::new();
     let mut head = output.take(u64::try_from(BYTES_MAX).unwrap_or(u64::MAX));
     if head.read_until(b'\n', &mut line).await? == 0 {

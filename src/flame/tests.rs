@@ -16,7 +16,7 @@ fn stage(
     let (sender, receiver) = mpsc::channel(1);
     let view = watch::Sender::new(Arc::new(View::empty("boot")));
     let flame = Flame {
-        program,
+        source: Source::Program(program),
         ..Flame::new(None, None, Arc::new(BootClock), view.subscribe())
     };
     (sender, tokio::spawn(flame.run(receiver)))
@@ -77,7 +77,7 @@ async fn a_profiler_that_is_not_there_is_named() {
     let view = watch::Sender::new(Arc::new(View::empty("boot")));
     let program = directory.path().join("nothing");
     let flame = Flame {
-        program,
+        source: Source::Program(program),
         ..Flame::new(None, None, Arc::new(BootClock), view.subscribe())
     };
     let _stage = tokio::spawn(flame.run(receiver));

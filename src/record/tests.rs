@@ -79,6 +79,7 @@ pub(in crate::record) fn tick(second: u64, records: &[(&str, DecisionRecord)]) -
             generation: Generation(0),
             trial_expires_in_ms: None,
             knobs: BTreeMap::new(),
+            figures: BTreeMap::from([("cache_hits".to_owned(), 7)]),
             inert: Vec::new(),
             decision: Some(record.clone()),
             text: String::new(),

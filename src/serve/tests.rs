@@ -214,6 +214,7 @@ fn status() -> HostStatus {
         generation: Generation(3),
         trial_expires_in_ms: None,
         knobs: BTreeMap::from([(KnobName::from("workers"), knob)]),
+        figures: BTreeMap::new(),
         inert: vec!["memory_level".to_owned()],
         decision: Some(record(Action::Hold)),
         text: "Held: work flows and nothing waits.".to_owned(),

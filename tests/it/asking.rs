@@ -47,6 +47,9 @@ async fn first_lines(mut command: Command, count: usize) -> Vec<String> {
 async fn decisions_are_listed_and_followed() {
     let service = Service::start(BRISK);
     let sidecar = Sidecar::start(&service, "sidecar").await;
+    sidecar
+        .until_status("the pool", |status| status.pools.contains_key("web"))
+        .await;
     until("some entries", || async {
         (sidecar.decisions().await.entries.len() >= 5).then_some(())
     })

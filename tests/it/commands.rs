@@ -61,6 +61,42 @@ async fn check_says_which_keys_a_running_host_has_no_knob_for() {
     assert!(err.contains("no host answers"), "{err}");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_doctor_finds_nothing_wrong_beside_a_living_host() {
+    let service = Service::start(SLOW);
+    let ledger = service.directory.path().join("ledger");
+    let (config, _) = Sidecar::configure(&service, "doctor", &ledger, |text| text);
+    let asked = tokio::task::spawn_blocking(move || {
+        run(trimtab()
+            .args(["doctor", "-o", "json", "--config"])
+            .arg(&config))
+    });
+    let (code, out, err) = asked.await.unwrap();
+    assert_eq!(code, 0, "{out}{err}");
+    let report: serde_json::Value = serde_json::from_str(&out).unwrap();
+    let manual = include_str!("../../docs/doctor.md");
+    for name in [
+        "host",
+        "operators",
+        "profiles",
+        "process",
+        "cgroup",
+        "time",
+        "perf",
+        "cage",
+        "ledger",
+    ] {
+        let findings = report["findings"].as_array().unwrap();
+        let finding = findings.iter().find(|it| it["name"] == name);
+        assert!(
+            finding.is_some_and(|it| it["verdict"] != "wrong"),
+            "{name}: {out}"
+        );
+        assert!(manual.contains(&format!("\n## {name}\n")), "{name}");
+    }
+    assert!(!ledger.exists(), "a doctor makes nothing");
+}
+
 #[test]
 fn status_without_a_sidecar_says_so() {
     let (code, _, err) = run(trimtab().args(["status", "--url", "http://127.0.0.1:1"]));

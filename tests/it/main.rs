@@ -6,6 +6,7 @@
 )]
 
 mod asking;
+mod cage;
 mod commands;
 mod conform;
 mod faults;

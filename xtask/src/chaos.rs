@@ -4,7 +4,10 @@
 //! fault is, and which of the fifty have a case here or elsewhere, stands in `docs/reliability.md`.
 
 mod cases;
+mod control;
+mod crowd;
 mod proxy;
+mod table;
 mod wire;
 mod world;
 
@@ -32,6 +35,13 @@ struct Bench {
     kills: usize,
 }
 
+impl Bench {
+    /// Whether there is time for all of it.
+    fn is_full(&self) -> bool {
+        self.kills == KILLS_FULL
+    }
+}
+
 /// What came of a case.
 #[derive(Debug)]
 enum Outcome {
@@ -47,7 +57,7 @@ struct Case {
     run: fn(&Bench) -> Result<Outcome>,
 }
 
-const CASES: [Case; 8] = [
+const CASES: [Case; 12] = [
     Case {
         fault: "F01",
         name: "sidecars are killed at random times",
@@ -84,6 +94,26 @@ const CASES: [Case; 8] = [
         run: cases::full_disk,
     },
     Case {
+        fault: "F16",
+        name: "holders of leases that are over send what they had",
+        run: control::zombies,
+    },
+    Case {
+        fault: "F43",
+        name: "a crowd at the pages: F42 and F43",
+        run: crowd::crowd,
+    },
+    Case {
+        fault: "F46",
+        name: "a freeze, and restarts of both sides",
+        run: control::frozen,
+    },
+    Case {
+        fault: "F47",
+        name: "trials that nobody confirms",
+        run: control::unconfirmed,
+    },
+    Case {
         fault: "F44",
         name: "a sidecar with few file descriptors, and many who connect",
         run: cases::few_descriptors,
@@ -106,9 +136,12 @@ pub(crate) fn run(root: &Path, extent: &Extent) -> Result<()> {
             Extent::Fault(fault) => case.fault == fault,
         })
         .collect();
-    if chosen.is_empty() {
-        let known: Vec<&str> = CASES.iter().map(|case| case.fault).collect();
-        bail!("no case for that fault; there are {}", known.join(", "));
+    if let (Extent::Fault(fault), true) = (extent, chosen.is_empty()) {
+        println!(
+            "{fault} has no case of its own: {}",
+            table::place(root, fault)?
+        );
+        return Ok(());
     }
     let bench = bench(root, extent)?;
     let mut failed = 0;
@@ -145,6 +178,8 @@ fn bench(root: &Path, extent: &Extent) -> Result<Bench> {
         "--locked",
         "--bin",
         "trimtab",
+        "--bin",
+        "trimtab-prof",
         "--example",
         "hello_host",
     ];

@@ -7,7 +7,7 @@ mod attributes;
 mod imports;
 mod invariants;
 mod links;
-mod markdown;
+pub(crate) mod markdown;
 mod packages;
 mod sizes;
 mod words;

@@ -5,10 +5,14 @@
 //! is held against [`spec`], which knows the promises and nothing of how they are kept. [`bug`] takes one rule out of the host,
 //! so that a test sees each promise broken and noticed.
 //!
+//! [`campaign`] runs the real controller against the real governor for simulated hours, with a bad network, clock and disk, crashes,
+//! and people.
+//!
 //! [`limits`] has the source of the host's movable limit, exchanged word for word but for one thing: its locks and atomics are
 //! shuttle's, which decides at each of them which thread goes on. The tests run it through many schedules.
 
 pub mod bug;
+pub mod campaign;
 pub mod host;
 pub mod limits;
 pub mod model;

@@ -1,5 +1,6 @@
 //! Counters on the threads of some processes, and the rings that they write into.
 
+use crate::keeper;
 use std::collections::HashSet;
 use std::fs::File;
 use std::io;
@@ -225,10 +226,27 @@ pub(crate) fn threads(pid: u32) -> Vec<u32> {
     numbers(&format!("/proc/{pid}/task"))
 }
 
-/// The processes that a process has begun, and theirs, itself first; but not this one and the one that began it, where a
+/// This process and the one that began it; where that is a keeper, the sidecar as well, which began the keeper.
+fn lookers() -> Vec<u32> {
+    let parent = std::os::unix::process::parent_id();
+    let mut lookers = vec![std::process::id(), parent];
+    let command = std::fs::read(format!("/proc/{parent}/cmdline")).unwrap_or_default();
+    let keeps = command
+        .split(|byte| *byte == 0)
+        .any(|word| word == keeper::OPTION.as_bytes());
+    if keeps && let Ok(status) = std::fs::read_to_string(format!("/proc/{parent}/status")) {
+        let sidecar: Option<u32> = status
+            .lines()
+            .find_map(|line| line.strip_prefix("PPid:")?.trim().parse().ok());
+        lookers.extend(sidecar);
+    }
+    lookers
+}
+
+/// The processes that a process has begun, and theirs, itself first; but not this one and those that began it, where a
 /// sidecar was begun by its host: they look and are not looked at.
 pub(crate) fn family(pid: u32) -> Vec<u32> {
-    let lookers = [std::process::id(), std::os::unix::process::parent_id()];
+    let lookers = lookers();
     let mut family = vec![pid];
     let mut at = 0;
     while let Some(member) = family.get(at).copied() {

@@ -7,6 +7,7 @@ use crate::kind::Kind;
 use crate::ladder::{Ground, Here, Rung, Step, probe};
 use crate::module::Modules;
 use crate::names::Namer;
+use crate::python;
 use crate::quality::Quality;
 use crate::scrape::scrape;
 use crate::states;
@@ -89,6 +90,10 @@ fn try_rung(
             }
             _ => Ok(None),
         },
+        Rung::Python => {
+            let (tree, quality) = python::watch(shot.pid, shot.kind, window_ns, stop)?;
+            Ok(Some(Taken::Named(tree, shot.kind, quality)))
+        }
         Rung::ThreadStates => {
             let (tree, quality) = states::watch(shot.pid, shot.kind, window_ns, stop)?;
             Ok(Some(Taken::Named(tree, shot.kind, quality)))
@@ -118,7 +123,7 @@ fn explained(taken: Taken, rung: Rung, kind: Kind, steps: &[Step]) -> Taken {
     let step = steps
         .iter()
         .find(|step| step.rung == Rung::PerfKernel && !step.reached);
-    if let Some(step) = step {
+    if let Some(step) = step.filter(|_| rung != Rung::Python) {
         let what = match (rung, kind) {
             (Rung::PerfUser, _) => "the kernel's frames",
             (_, Kind::Cpu) => "samples by the kernel",
@@ -175,7 +180,10 @@ pub(crate) fn name(taken: &Taken, shot: &Shot, namer: &mut Namer) -> Named {
         Taken::Named(tree, kind, quality) => Named {
             title: shot.title.clone(),
             kind: *kind,
-            tree: tree.clone(),
+            tree: match &shot.thread {
+                Some(thread) => tree.of_thread(thread),
+                None => tree.clone(),
+            },
             quality: quality.clone(),
         },
     }

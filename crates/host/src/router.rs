@@ -3,7 +3,7 @@
 use crate::control::Control;
 use crate::governor::{End, Refusal};
 use bytes::Bytes;
-use http::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use http::header::{ALLOW, CONTENT_TYPE, HeaderMap, HeaderValue, ORIGIN, RETRY_AFTER};
 use http::{Method, Request, Response, StatusCode};
 use http_body::Body;
 use http_body_util::{BodyExt, Full};
@@ -69,6 +69,14 @@ where
     if caller == Caller::Stranger {
         let detail = "only the host's own user and root may call";
         return refuse(ProblemKind::Forbidden, detail);
+    }
+    if is_from_a_browser(request.headers()) {
+        let detail = "no browser reaches a Unix socket by itself, so something passes strangers on";
+        return refuse(ProblemKind::Forbidden, detail);
+    }
+    #[cfg(feature = "pprof")]
+    if request.method() == Method::GET && request.uri().path() == crate::pprof::PATH {
+        return profile(request.uri().query()).await;
     }
     let call = route(request.method(), request.uri().path())?;
     if call.is_operators() && caller != Caller::Operator {
@@ -159,17 +167,28 @@ fn calls(path: &str) -> Vec<(&'static str, Call)> {
     Vec::new()
 }
 
+/// Whether a header stands there that browsers add and nobody else needs.
+fn is_from_a_browser(headers: &HeaderMap) -> bool {
+    headers.contains_key(ORIGIN) || headers.contains_key("sec-fetch-site")
+}
+
+/// Whether one content type is named, and it is JSON.
+fn is_json(headers: &HeaderMap) -> bool {
+    let mut all = headers.get_all(CONTENT_TYPE).iter();
+    let (first, second) = (all.next(), all.next());
+    let media = first
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.split(';').next());
+    second.is_none()
+        && media.is_some_and(|media| media.trim().eq_ignore_ascii_case("application/json"))
+}
+
 /// Reads the body to its end, or as far as it may go.
 async fn read<B>(request: Request<B>) -> Result<Bytes, Refusal>
 where
     B: Body<Data = Bytes> + Unpin,
 {
-    let is_json = request
-        .headers()
-        .get(CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok())
-        .and_then(|value| value.split(';').next())
-        .is_some_and(|media| media.trim().eq_ignore_ascii_case("application/json"));
+    let is_json = is_json(request.headers());
     let mut body = request.into_body();
     let mut bytes = Vec::new();
     let mut seen = 0_usize;
@@ -230,6 +249,25 @@ async fn state(control: &Arc<Control>) -> Result<Answer, Refusal> {
         pool.histograms = trimtab_protocol::state::Histograms::default();
     }
     json(&state)
+}
+
+/// A profile of the process by itself; the control side only waits for it.
+#[cfg(feature = "pprof")]
+async fn profile(query: Option<&str>) -> Result<Answer, Refusal> {
+    use crate::pprof::{ProfileError, profile, window};
+    let window = match window(query) {
+        Ok(window) => window,
+        Err(detail) => return refuse(ProblemKind::Malformed, detail),
+    };
+    match profile(window).await {
+        Ok(bytes) => Ok(written(
+            StatusCode::OK,
+            Bytes::from(bytes),
+            Some("application/octet-stream"),
+        )),
+        Err(error @ ProfileError::Busy) => refuse(ProblemKind::TooSoon, error.to_string()),
+        Err(error @ ProfileError::Failed(_)) => refuse(ProblemKind::Internal, error.to_string()),
+    }
 }
 
 fn json<T: Serialize>(value: &T) -> Result<Answer, Refusal> {

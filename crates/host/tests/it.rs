@@ -2,6 +2,8 @@
 
 #[path = "it/api.rs"]
 mod api;
+#[path = "it/attacks.rs"]
+mod attacks;
 #[path = "it/client.rs"]
 mod client;
 #[path = "it/freeze.rs"]
@@ -12,6 +14,9 @@ mod guard;
 mod part;
 #[path = "it/pool.rs"]
 mod pool;
+#[cfg(feature = "pprof")]
+#[path = "it/pprof.rs"]
+mod pprof;
 #[path = "it/threads.rs"]
 mod threads;
 #[path = "it/trial.rs"]

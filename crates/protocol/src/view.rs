@@ -234,6 +234,9 @@ pub struct PoolStatus {
     pub trial_expires_in_ms: Option<u64>,
     /// The knobs: target, effective, baseline.
     pub knobs: BTreeMap<KnobName, KnobStatus>,
+    /// Figures of the part's own by name, as the host tells them, such as the hits and misses of a pool of objects.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub figures: BTreeMap<String, u64>,
     /// Keys of the profile whose knob this host lacks.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub inert: Vec<String>,

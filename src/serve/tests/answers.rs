@@ -217,6 +217,7 @@ async fn names_and_words_of_the_host_stay_text() {
         let pool = status.pools["web"].clone();
         let pool = PoolStatus {
             profile: evil.to_owned(),
+            figures: BTreeMap::from([(evil.to_owned(), 1)]),
             inert: vec![evil.to_owned()],
             text: evil.to_owned(),
             ..pool

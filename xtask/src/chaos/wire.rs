@@ -23,6 +23,21 @@ pub(super) fn state(socket: &Path) -> Result<Value> {
     serde_json::from_str(&body).context("the state is no JSON")
 }
 
+/// Asks a host for something else: the status, and what it says.
+pub(super) fn ask(socket: &Path, method: &str, path: &str, body: &Value) -> Result<(u16, Value)> {
+    let stream = UnixStream::connect(socket).context("the host does not listen")?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    let body = body.to_string();
+    let length = body.len();
+    let (status, answer) = exchange(
+        stream,
+        &format!(
+            "{method} {path} HTTP/1.0\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
+        ),
+    )?;
+    Ok((status, serde_json::from_str(&answer).unwrap_or(Value::Null)))
+}
+
 /// Asks a process over TCP.
 pub(super) fn get(address: &str, path: &str) -> Result<(u16, String)> {
     let stream = TcpStream::connect(address).context("nobody listens")?;

@@ -31,6 +31,10 @@ impl Process {
         Ok(())
     }
 
+    pub(super) fn id(&self) -> u32 {
+        self.0.id()
+    }
+
     pub(super) fn signal(&self, name: &str) -> Result<()> {
         let pid = self.0.id().to_string();
         let sent = Command::new("kill").args(["-s", name, &pid]).status()?;
@@ -315,13 +319,13 @@ impl Drop for Load {
     }
 }
 
-fn start_host(bench: &Bench, directory: &Path, address: &str) -> Result<Process> {
+pub(super) fn start_host(bench: &Bench, directory: &Path, address: &str) -> Result<Process> {
     let mut command = Command::new(&bench.host);
     command.arg(directory).arg(address).stdin(Stdio::null());
     Process::start(command.stdout(Stdio::null()).stderr(Stdio::null()))
 }
 
-fn free_address() -> Result<String> {
+pub(super) fn free_address() -> Result<String> {
     let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
     Ok(listener.local_addr()?.to_string())
 }

@@ -16,12 +16,13 @@ const SIDECAR: &[Row] = &[
     ("lib", "app config"),
     (
         "app",
-        "act clock config decide flame host_client intake message origin record reload sense serve signal supervisor view \
+        "act cage clock config decide flame host_client intake message origin record reload sense serve signal supervisor view \
          trimtab_core trimtab_protocol",
     ),
     (
         "cli",
-        "config conform host_client lib telemetry trimtab_core trimtab_flame trimtab_protocol",
+        // `doctor` tries what sense does with the very same readers.
+        "cage config conform host_client lib sense telemetry trimtab_core trimtab_flame trimtab_protocol trimtab_sys",
     ),
     // The profiler's own process.
     ("bin", "trimtab_flame"),
@@ -31,6 +32,8 @@ const SIDECAR: &[Row] = &[
     ("telemetry", "config"),
     // A judge of hosts from outside; it knows the wire and nothing of the sidecar.
     ("conform", "trimtab_protocol"),
+    // What the process shuts itself in with.
+    ("cage", ""),
     // What the stages stand on.
     ("clock", "trimtab_core trimtab_sys"),
     ("host_client", "trimtab_protocol trimtab_sys"),

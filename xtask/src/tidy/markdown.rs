@@ -4,15 +4,15 @@ use std::collections::BTreeMap;
 
 /// One line of prose, which is any line outside a fenced code block.
 #[derive(Debug)]
-pub(super) struct Line<'a> {
+pub(crate) struct Line<'a> {
     /// Its number, from 1.
-    pub(super) number: usize,
+    pub(crate) number: usize,
     /// Its text.
-    pub(super) text: &'a str,
+    pub(crate) text: &'a str,
 }
 
 /// The lines outside code blocks.
-pub(super) fn prose(text: &str) -> Vec<Line<'_>> {
+pub(crate) fn prose(text: &str) -> Vec<Line<'_>> {
     let mut fence: Option<&str> = None;
     let mut lines = Vec::new();
     for (index, text) in text.lines().enumerate() {
@@ -108,7 +108,7 @@ fn slug(title: &str) -> String {
 }
 
 /// The cells of a table row; nothing for a line that is none, or only rules the table off.
-pub(super) fn cells(line: &str) -> Option<Vec<&str>> {
+pub(crate) fn cells(line: &str) -> Option<Vec<&str>> {
     let inner = line.trim().strip_prefix('|')?.strip_suffix('|')?;
     let ruled = inner
         .chars()

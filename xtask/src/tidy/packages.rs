@@ -18,7 +18,12 @@ const EDGES: &[(&str, &[&str])] = &[
     ("trimtab-adapt", &["trimtab-host", "trimtab-protocol"]),
     (
         "trimtab-checks",
-        &["trimtab-host", "trimtab-protocol", "trimtab-sys"],
+        &[
+            "trimtab-core",
+            "trimtab-host",
+            "trimtab-protocol",
+            "trimtab-sys",
+        ],
     ),
     ("trimtab-core", &["trimtab-protocol"]),
     ("trimtab-flame", &["trimtab-protocol", "trimtab-sys"]),

@@ -185,6 +185,7 @@ fn pools(
                 .iter()
                 .map(|(name, knob)| (name.clone(), knob_status(name, knob, profile)))
                 .collect(),
+            figures: pool.gauges.named.clone(),
             inert: if has_workers {
                 inert(controller, pool, state, profile)
             } else {

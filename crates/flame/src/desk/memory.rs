@@ -104,8 +104,10 @@ fn run(
     modules: &Modules,
 ) -> String {
     let steps = probe(&Here, pid, None);
-    let is_perf = |rung| matches!(rung, Rung::PerfCgroup | Rung::PerfKernel | Rung::PerfUser);
-    let Some(step) = steps.iter().find(|step| step.reached && is_perf(step.rung)) else {
+    let Some(step) = steps
+        .iter()
+        .find(|step| step.reached && step.rung.has_native_stacks())
+    else {
         let user = steps.iter().find(|step| step.rung == Rung::PerfUser);
         return user
             .map(|step| format!("{}; {}", step.reason, step.fix))

@@ -637,6 +637,7 @@ pub(super) fn host_status() -> HostStatus {
                 generation: Generation(12),
                 trial_expires_in_ms: Some(7_500),
                 knobs: BTreeMap::from([(KnobName::from("workers"), workers)]),
+                figures: BTreeMap::from([("cache_hits".to_owned(), 1_234)]),
                 inert: vec!["connections.max".to_owned()],
                 decision: Some(decision()),
                 text: "workers 16 -> 24 on trial".to_owned(),
