@@ -24,12 +24,13 @@ use crate::reload::Reload;
 use crate::sense::{Sense, SenseSettings};
 use crate::serve;
 use crate::supervisor::{self, Supervisor};
+use crate::tape::Tape;
 use crate::view::View;
 use axum::Router;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use thiserror::Error;
@@ -78,6 +79,14 @@ pub enum AppError {
         /// Why not.
         source: io::Error,
     },
+    /// The recording that was asked for cannot be begun.
+    #[error("cannot record to `{}`: {source}", path.display())]
+    Record {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
     /// A stage ended by itself or panicked, which is a bug.
     #[error("the stage `{0}` ended by itself")]
     StageEnded(&'static str),
@@ -102,7 +111,8 @@ pub async fn run(
     let clock: Arc<dyn Clock> = Arc::new(BootClock);
     let (stop, stopped) = watch::channel(false);
     let mut stages: JoinSet<&'static str> = JoinSet::new();
-    let (outlets, intake, in_force) = spawn_loop(&mut stages, &config, &clock, stopped);
+    let tape = tape(&config)?;
+    let (outlets, intake, in_force) = spawn_loop(&mut stages, (&config, tape), &clock, stopped);
     let (close, closed) = watch::channel(false);
     let view = outlets.view.clone();
     spawn_door(&mut stages, &config, &intake, closed.clone());
@@ -148,7 +158,7 @@ pub async fn run(
 /// Spawns sense, decide, act and record, joined by bounded channels.
 fn spawn_loop(
     stages: &mut JoinSet<&'static str>,
-    config: &Config,
+    (config, tape): (&Config, Option<Tape>),
     clock: &Arc<dyn Clock>,
     stopped: watch::Receiver<bool>,
 ) -> (Outlets, Intake, watch::Receiver<Arc<Config>>) {
@@ -201,6 +211,7 @@ fn spawn_loop(
         clock: Arc::clone(clock),
         interval,
         frozen,
+        tape,
         wishes: wished,
     };
 
@@ -212,6 +223,18 @@ fn spawn_loop(
     stages.spawn(named("errands", errands));
     stages.spawn(named("record", recorder.run(recorded)));
     (outlets, intake, in_force)
+}
+
+/// The recording, where one is asked for.
+fn tape(config: &Config) -> Result<Option<Tape>, AppError> {
+    let Some(path) = &config.recording else {
+        return Ok(None);
+    };
+    let created = Tape::create(path).map_err(|source| AppError::Record {
+        path: path.clone(),
+        source,
+    })?;
+    Ok(Some(created))
 }
 
 /// The freeze as it stood when the last sidecar ended.

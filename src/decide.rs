@@ -5,6 +5,7 @@
 
 use crate::clock::Clock;
 use crate::message::{Adopt, ProfileOrder, Recorded, Tick};
+use crate::tape::Tape;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc::error::TrySendError;
@@ -14,6 +15,7 @@ use trimtab_core::controller::Controller;
 use trimtab_core::decision::{Orders, Step};
 use trimtab_core::moment::{Moment, Span};
 use trimtab_core::observation::{Answer, Observation, Receipt};
+use trimtab_core::recording::{Line, digest};
 use trimtab_protocol::decision::{Action, Mode};
 
 /// How long the last orders, which undo what is open, may wait for act. The host's own timers do the same a little later.
@@ -36,6 +38,8 @@ pub struct Decide {
     pub interval: Span,
     /// Whether an operator froze this sidecar.
     pub frozen: watch::Receiver<bool>,
+    /// Where all that the controller is told is written down, if that is asked for.
+    pub tape: Option<Tape>,
     /// Operators' wishes about profiles. They are answered between two ticks and act from the next one on.
     pub wishes: mpsc::Receiver<ProfileOrder>,
 }
@@ -59,9 +63,15 @@ impl Decide {
         mut settings: mpsc::Receiver<Adopt>,
     ) {
         let mut unsent: Vec<Receipt> = Vec::new();
+        let mut frozen = false;
+        self.tell_beginning();
         let mut last: Option<Moment> = None;
         while let Some(mut observation) = self.next(&mut observations, &mut settings).await {
-            self.controller.set_frozen(*self.frozen.borrow());
+            let stop = *self.frozen.borrow();
+            if std::mem::replace(&mut frozen, stop) != stop {
+                self.tell(|| Line::Frozen { frozen: stop });
+            }
+            self.controller.set_frozen(stop);
             observation.receipts.append(&mut unsent);
             let (lag, dropped) =
                 lateness(last.replace(observation.at), observation.at, self.interval);
@@ -69,9 +79,20 @@ impl Decide {
                 info!("the calm is over");
                 let mut settings = self.controller.settings().clone();
                 settings.mode = calm.mode;
+                self.tell(|| Line::Adopts {
+                    settings: settings.clone(),
+                });
                 self.controller.adopt(settings);
             }
+            let told = self.tape.is_some().then(|| observation.clone());
             let decision = self.controller.handle_observation(observation);
+            if let Some(observation) = told {
+                self.tell(|| Line::Tick {
+                    observation,
+                    records: decision.records.clone(),
+                    digest: digest(&decision),
+                });
+            }
             unsent = self.order(decision.orders.clone());
             let tick = Recorded::Tick(Box::new(Tick {
                 decision,
@@ -100,6 +121,9 @@ impl Decide {
                 Some(order) = self.wishes.recv() => {
                     let ProfileOrder { wish, dry_run, answer } = order;
                     let now = self.clock.now();
+                    if !dry_run {
+                        self.tell(|| Line::Wished { wish: wish.clone(), at: now });
+                    }
                     let judged = self.controller.wish_profile(&wish, now, dry_run);
                     if answer.send(judged).is_err() {
                         debug!("an operator's wish was answered after its caller had gone");
@@ -115,9 +139,25 @@ impl Decide {
         if let Some(calm) = &mut self.calm {
             calm.mode = std::mem::replace(&mut settings.mode, Mode::Observe);
         }
+        self.tell(|| Line::Adopts {
+            settings: settings.clone(),
+        });
         self.controller.adopt(settings);
         if adopt.done.send(()).is_err() {
             debug!("new settings are in force, and who asked for them has gone");
+        }
+    }
+
+    /// Writes down what a controller that begins is told.
+    fn tell_beginning(&mut self) {
+        let settings = self.controller.settings().clone();
+        self.tell(|| Line::Begins { settings });
+    }
+
+    /// Writes a line of the recording, if there is one.
+    fn tell(&mut self, line: impl FnOnce() -> Line) {
+        if let Some(tape) = &mut self.tape {
+            tape.add(line());
         }
     }
 
@@ -133,6 +173,9 @@ impl Decide {
     }
 
     async fn end(mut self) {
+        if let Some(tape) = self.tape.take() {
+            tape.end().await;
+        }
         let decision = self
             .controller
             .shut_down(self.clock.now(), self.clock.wall_ms());
@@ -220,6 +263,7 @@ mod tests {
             interval: Span::from_secs(1),
             frozen: watch::channel(false).1,
             wishes: mpsc::channel(1).1,
+            tape: None,
         }
     }
 

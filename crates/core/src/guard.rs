@@ -6,6 +6,7 @@
 
 mod setting;
 
+use crate::ablation::{Part, lacks};
 use crate::model::footprint::Footprint;
 use crate::moment::{Moment, Span};
 use crate::number::{fraction, whole};
@@ -29,6 +30,10 @@ pub const NEW_VALUES_PER_MINUTE: u32 = 6;
 
 /// Below this share of the memory limit a small step is always allowed; above it there is no growth beyond the prediction.
 pub const MEMORY_SHARE_ROOM: f64 = 0.85;
+
+/// A size is predicted to stay this far below the share at which the ladder steps down: what is in flight and the error of the
+/// prediction must not reach it.
+const STEP_DOWN_MARGIN: f64 = 0.01;
 
 /// What the trials of a pool may be predicted to cost within a minute, as a share of the minute's work.
 pub const HARM_SHARE_MAX: f64 = 0.015;
@@ -98,7 +103,7 @@ impl Veto {
 pub struct Permitted {
     pool: PoolName,
     base_revision: Revision,
-    knob: &'static str,
+    knob: KnobName,
     from: u64,
     value: u64,
     bound_by: Vec<Citation>,
@@ -107,8 +112,8 @@ pub struct Permitted {
 impl Permitted {
     /// Which knob.
     #[must_use]
-    pub fn knob(&self) -> &'static str {
-        self.knob
+    pub fn knob(&self) -> &KnobName {
+        &self.knob
     }
 
     /// The value in force.
@@ -145,7 +150,7 @@ impl Permitted {
         };
         ChangeSummary {
             generation,
-            set: BTreeMap::from([(KnobName::from(self.knob), values)]),
+            set: BTreeMap::from([(self.knob.clone(), values)]),
         }
     }
 
@@ -164,7 +169,7 @@ impl Permitted {
             generation,
             base_revision: self.base_revision,
             trial_ms,
-            set: BTreeMap::from([(KnobName::from(self.knob), KnobValue::Integer(self.value))]),
+            set: BTreeMap::from([(self.knob.clone(), KnobValue::Integer(self.value))]),
             reason,
         }
     }
@@ -175,7 +180,7 @@ impl Permitted {
 /// # Errors
 /// The veto.
 pub fn review(proposal: &Proposal, context: &Context<'_>) -> Result<Permitted, Veto> {
-    let knob_name = KnobName::from(proposal.knob);
+    let knob_name = proposal.knob.clone();
     let Some(knob) = context.pool.knobs.get(&knob_name) else {
         return Err(Veto::new(Reason::NotOffered));
     };
@@ -205,8 +210,8 @@ pub fn review(proposal: &Proposal, context: &Context<'_>) -> Result<Permitted, V
         }));
     }
     harm(proposal, context)?;
-    let range = range_of(proposal.knob, context.profile);
-    let bounds = Bounds::within(knob, range);
+    let range = range_of(knob_name.as_str(), context.profile);
+    let bounds = Bounds::allowed(knob, range);
     let bounded = proposal.value.clamp(bounds.min, bounds.max);
     let level = if levelled {
         context.level
@@ -215,29 +220,29 @@ pub fn review(proposal: &Proposal, context: &Context<'_>) -> Result<Permitted, V
     };
     let value = reachable(proposal, context, (knob, current), (bounded, level))?;
     let (limit, bound) = match proposal.direction {
-        Direction::Up => (&range.max, bounds.max),
-        Direction::Down => (&range.min, bounds.min),
+        Direction::Up => (range.map(|range| &range.max), bounds.max),
+        Direction::Down => (range.map(|range| &range.min), bounds.min),
     };
+    let bound_by: Vec<Citation> = limit
+        .map(|limit| limit.citation.clone())
+        .into_iter()
+        .collect();
     let moves = match proposal.direction {
         Direction::Up => value > current,
         Direction::Down => value < current,
     };
     if !moves {
-        return Err(Veto::cited(
-            Reason::AtBound {
-                knob: knob_name,
-                bound,
-            },
-            limit,
-        ));
+        let knob = knob_name;
+        let reason = Reason::AtBound { knob, bound };
+        return Err(Veto { reason, bound_by });
     }
     Ok(Permitted {
         pool: context.name.clone(),
         base_revision: context.pool.revision,
-        knob: proposal.knob,
+        knob: knob_name,
         from: current,
         value,
-        bound_by: vec![limit.citation.clone()],
+        bound_by,
     })
 }
 
@@ -249,15 +254,20 @@ fn reachable(
     (bounded, level): (u64, Level),
 ) -> Result<u64, Veto> {
     // The step comes last: a value outside the bounds goes back in by steps as well. The host takes its baseline at any step,
-    // but nothing else, such as what the memory leaves of it.
+    // but nothing else, such as what the memory leaves of it, or the baseline of one knob while another stands elsewhere.
     let returns = proposal.purpose == Purpose::Return;
-    let to_baseline = returns && knob.baseline.as_integer() == Some(bounded);
+    let others_there = context
+        .pool
+        .knobs
+        .iter()
+        .all(|(name, other)| *name == proposal.knob || other.value == other.baseline);
+    let to_baseline = returns && others_there && knob.baseline.as_integer() == Some(bounded);
     let wanted = if to_baseline {
         bounded
     } else {
         step_limit(bounded, current, knob, level)
     };
-    let mut affordable = if proposal.knob == KnobName::WORKERS {
+    let mut affordable = if proposal.knob.as_str() == KnobName::WORKERS {
         memory(wanted, current, proposal.direction, context)?
     } else {
         wanted
@@ -285,6 +295,13 @@ impl Bounds {
         Self::within(knob, &profile.workers)
     }
 
+    /// The bounds of a knob with its range in the profile, if it has one there; else the host's own.
+    #[must_use]
+    pub fn allowed(knob: &KnobState, range: Option<&KnobRange>) -> Self {
+        let (min, max) = (knob.min, knob.max.max(knob.min));
+        range.map_or(Self { min, max }, |range| Self::within(knob, range))
+    }
+
     /// The bounds of a knob with its range in the profile.
     #[must_use]
     pub fn within(knob: &KnobState, range: &KnobRange) -> Self {
@@ -303,13 +320,14 @@ impl Bounds {
     }
 }
 
-/// The range of a knob in the profile.
+/// The range of a knob in the profile; a knob that no profile bounds has none.
 #[must_use]
-pub fn range_of<'a>(knob: &str, profile: &'a Profile) -> &'a KnobRange {
+pub fn range_of<'a>(knob: &str, profile: &'a Profile) -> Option<&'a KnobRange> {
     match knob {
-        KnobName::QUEUE_LIMIT => &profile.queue_limit,
-        KnobName::TIMEOUT_MS => &profile.timeout_ms,
-        _ => &profile.workers,
+        KnobName::WORKERS => Some(&profile.workers),
+        KnobName::QUEUE_LIMIT => Some(&profile.queue_limit),
+        KnobName::TIMEOUT_MS => Some(&profile.timeout_ms),
+        _ => None,
     }
 }
 
@@ -351,6 +369,9 @@ fn rate(proposal: &Proposal, context: &Context<'_>) -> Result<(), Veto> {
 
 /// Refuses a trial whose predicted cost is more than is left of the minute's.
 fn harm(proposal: &Proposal, context: &Context<'_>) -> Result<(), Veto> {
+    if lacks(Part::HarmBudget) {
+        return Ok(());
+    }
     let minute = MINUTE.as_secs_f64();
     let (predicted_share, spent_share) = (proposal.cost_s / minute, context.spent_s / minute);
     if proposal.cost_s > 0.0 && predicted_share + spent_share > HARM_SHARE_MAX {
@@ -405,10 +426,11 @@ fn memory(
     }
     let now = (fraction(current.max(1)), share);
     let predicted_share = context.footprint.share_at(now, fraction(wanted));
-    if direction == Direction::Down || predicted_share <= MEMORY_SHARE_MAX {
+    let allowed_share = memory_share_max(context.profile);
+    if direction == Direction::Down || predicted_share <= allowed_share {
         return Ok(wanted);
     }
-    let affordable = whole(libm::floor(context.footprint.most(now, MEMORY_SHARE_MAX)));
+    let affordable = whole(libm::floor(context.footprint.most(now, allowed_share)));
     let small_step = current.saturating_add((current / 4).max(1));
     if share < MEMORY_SHARE_ROOM && affordable < small_step {
         return Ok(wanted.min(small_step));
@@ -418,8 +440,15 @@ fn memory(
     }
     Err(Veto::new(Reason::MemoryForbids {
         predicted_share,
-        allowed_share: MEMORY_SHARE_MAX,
+        allowed_share,
     }))
+}
+
+/// The largest share of the memory limit that a size may be predicted to use: where the ladder would step down again at once,
+/// there is no point in going.
+#[must_use]
+pub fn memory_share_max(profile: &Profile) -> f64 {
+    MEMORY_SHARE_MAX.min(profile.ladder.step_down.value - STEP_DOWN_MARGIN)
 }
 
 /// The nearest value that the host's granularity allows, towards the present one.
@@ -503,7 +532,7 @@ mod tests {
             least_gain_per_s: 0.0,
         };
         Proposal {
-            knob: KnobName::WORKERS,
+            knob: KnobName::from(KnobName::WORKERS),
             value: workers,
             direction,
             purpose: Purpose::Predict,
@@ -612,7 +641,8 @@ mod tests {
             review(&proposal(32, Direction::Up), &context).map(|permitted| permitted.value())
         };
         assert_eq!(at(0.4), Ok(32));
-        assert_eq!(at(0.6), Ok(25));
+        // The ladder steps down at 92 %, so nothing goes beyond a hundredth less: 16 * 0.91 / 0.6.
+        assert_eq!(at(0.6), Ok(24));
         assert!(at(0.93).is_err());
     }
 

@@ -46,7 +46,7 @@ pub(super) enum Stage {
 pub(super) struct Trial {
     pub(super) generation: Generation,
     pub(super) epoch: Epoch,
-    pub(super) knob: &'static str,
+    pub(super) knob: KnobName,
     pub(super) direction: Direction,
     pub(super) from: u64,
     pub(super) to: u64,
@@ -82,7 +82,7 @@ impl Trial {
             generation,
             epoch,
             direction,
-            knob: permitted.knob(),
+            knob: permitted.knob().clone(),
             from: permitted.from(),
             to: permitted.value(),
             claim,
@@ -171,7 +171,7 @@ impl Trial {
 
     /// The trial is no longer in the state: by the values that stand there, how did it end?
     fn ended(&self, pool: &PoolState) -> Fate {
-        let value = value(pool, self.knob);
+        let value = value(pool, self.knob.as_str());
         // A pool that is confirmed at its baseline shows the phase of the baseline.
         let confirmed = pool.phase != Phase::Trial
             && pool.generation == self.generation
