@@ -175,7 +175,8 @@ const SPANS: [string, number][] = [
 
 export function Charts() {
   const { status, pool, range } = useStore();
-  const pools = Object.keys(status?.pools ?? {});
+  const all = Object.entries(status?.pools ?? {});
+  const pools = all.filter(([, of]) => of.knobs.workers).map(([name]) => name);
   const chosen = range.zoom ? "" : String(range.seconds);
   return (
     <section class="charts" id="charts" aria-labelledby="h-charts">

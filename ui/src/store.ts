@@ -263,7 +263,7 @@ export class Store {
   private takeStatus(status: HostStatus): void {
     this.status = status;
     this.statusAt = Date.now();
-    const pools = Object.keys(status.pools);
+    const pools = Object.keys(status.pools).filter((name) => status.pools[name]?.knobs.workers);
     if (!pools.includes(this.pool)) this.pool = busiest(status) ?? pools[0] ?? "";
   }
 
@@ -344,7 +344,8 @@ function busiest(status: HostStatus): string | undefined {
     const sample = status.sample.pools[name];
     return (sample?.lost_per_s ?? 0) * 100 + (sample?.queued ?? 0) + (sample?.busy ?? 0) / 1000;
   };
-  return Object.keys(status.pools).sort((left, right) => trouble(right) - trouble(left))[0];
+  const sized = Object.keys(status.pools).filter((name) => status.pools[name]?.knobs.workers);
+  return sized.sort((left, right) => trouble(right) - trouble(left))[0];
 }
 
 function sequence(entry: Entry): number {
