@@ -2,6 +2,7 @@
 
 use crate::ask::Shot;
 use crate::collect::{Profile, STACK_BYTES, collect, is_there};
+use crate::draw::View;
 use crate::format::Named;
 use crate::kind::Kind;
 use crate::ladder::{Ground, Here, Rung, Step, probe};
@@ -151,7 +152,9 @@ fn explained(taken: Taken, rung: Rung, kind: Kind, steps: &[Step]) -> Taken {
 pub(crate) fn name(taken: &Taken, shot: &Shot, namer: &mut Namer) -> Named {
     match taken {
         Taken::Stacks(profile) => {
-            let names = namer.name(&profile.stacks, shot.inlined);
+            // A task's type stands in names that optimised programs have only of inlined calls.
+            let inlined = shot.inlined || shot.view == View::Task;
+            let names = namer.name(&profile.stacks, inlined);
             let tree = Tree::of_stacks(
                 &profile.stacks,
                 &profile.counts,

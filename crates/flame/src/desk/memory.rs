@@ -116,12 +116,16 @@ fn run(
     let Some(mut plan) = brief(step.rung, pid, Kind::Cpu, hz) else {
         return "its control group is gone".to_owned();
     };
+    plan.stack_bytes = modules.stack_bytes(pid, plan.stack_bytes);
     if let Some(past) = of(past).as_mut() {
         past.began(step.rung.words());
     }
     loop {
         match watch(&plan, past, stop, modules) {
-            Ok(Some(larger)) => plan.stack_bytes = larger,
+            Ok(Some(larger)) => {
+                modules.note_stack_bytes(pid, larger);
+                plan.stack_bytes = larger;
+            }
             Ok(None) => return format!("process {pid} has ended"),
             Err(error) => return error.to_string(),
         }

@@ -163,9 +163,9 @@ impl Look {
 fn is_whole(trace: &StackTrace) -> bool {
     const BEGINNINGS: [&str; 3] = ["<module>", "_bootstrap", "_shutdown"];
     let outermost = trace.frames.last();
-    outermost.is_some_and(|frame| {
-        BEGINNINGS.contains(&frame.name.as_str()) || frame.name.starts_with("_run_module")
-    })
+    // Since 3.11 names have their class before them, as in `Thread._bootstrap`.
+    let own = outermost.and_then(|frame| frame.name.rsplit('.').next());
+    own.is_some_and(|own| BEGINNINGS.contains(&own) || own.starts_with("_run_module"))
 }
 
 /// Looks come a little unevenly, so that work in step with them is not always seen at the same place.

@@ -127,7 +127,7 @@ impl Drop for Group {
             if std::fs::remove_dir(&self.0).is_ok() {
                 return;
             }
-            std::thread::sleep(std::time::Duration::from_millis(10));
+            trimtab_sys::perf::wait(&[], 10).unwrap();
         }
     }
 }
