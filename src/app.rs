@@ -9,7 +9,7 @@ use crate::act::Act;
 use crate::act::operator::Errands;
 use crate::clock::{BootClock, Clock};
 use crate::config::{Config, NewSet};
-use crate::decide::{Decide, Later};
+use crate::decide::{Calm, Decide};
 use crate::flame::{Flame, Keeper, Push, Remember};
 use crate::host_client::HostClient;
 use crate::intake::door::Door;
@@ -24,12 +24,13 @@ use crate::reload::Reload;
 use crate::sense::{Sense, SenseSettings};
 use crate::serve;
 use crate::supervisor::{self, Supervisor};
+use crate::tape::Tape;
 use crate::view::View;
 use axum::Router;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use thiserror::Error;
@@ -78,6 +79,14 @@ pub enum AppError {
         /// Why not.
         source: io::Error,
     },
+    /// The recording that was asked for cannot be begun.
+    #[error("cannot record to `{}`: {source}", path.display())]
+    Record {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
     /// A stage ended by itself or panicked, which is a bug.
     #[error("the stage `{0}` ended by itself")]
     StageEnded(&'static str),
@@ -102,7 +111,8 @@ pub async fn run(
     let clock: Arc<dyn Clock> = Arc::new(BootClock);
     let (stop, stopped) = watch::channel(false);
     let mut stages: JoinSet<&'static str> = JoinSet::new();
-    let (outlets, intake) = spawn_loop(&mut stages, &config, &clock, stopped);
+    let tape = tape(&config)?;
+    let (outlets, intake, in_force) = spawn_loop(&mut stages, (&config, tape), &clock, stopped);
     let (close, closed) = watch::channel(false);
     let view = outlets.view.clone();
     spawn_door(&mut stages, &config, &intake, closed.clone());
@@ -111,7 +121,7 @@ pub async fn run(
         None => Router::new(),
     };
     let flame = spawn_flame(&mut stages, &config, &clock, &outlets.view, keeper);
-    let deps = serve_deps(&config, outlets, &clock, flame);
+    let deps = serve_deps(&config, outlets, &clock, (flame, in_force));
     if let Some(listener) = probes {
         let (deps, closed) = (deps.clone(), until(closed.clone()));
         stages.spawn(named("health", serve::run_health(listener, deps, closed)));
@@ -148,10 +158,10 @@ pub async fn run(
 /// Spawns sense, decide, act and record, joined by bounded channels.
 fn spawn_loop(
     stages: &mut JoinSet<&'static str>,
-    config: &Config,
+    (config, tape): (&Config, Option<Tape>),
     clock: &Arc<dyn Clock>,
     stopped: watch::Receiver<bool>,
-) -> (Outlets, Intake) {
+) -> (Outlets, Intake, watch::Receiver<Arc<Config>>) {
     let settings = &config.settings;
     let interval = settings.interval;
     let (observations, observed) = mpsc::channel(1);
@@ -191,15 +201,17 @@ fn spawn_loop(
         records.clone(),
         Arc::clone(clock),
     );
-    let (controller, later) = controllers(settings, calm_until);
+    let in_force = reload.in_force();
+    let (controller, calm) = controller(settings, calm_until);
     let decide = Decide {
         controller,
-        later,
+        calm,
         orders,
         records,
         clock: Arc::clone(clock),
         interval,
         frozen,
+        tape,
         wishes: wished,
     };
 
@@ -210,7 +222,19 @@ fn spawn_loop(
     stages.spawn(named("act", act.run(ordered)));
     stages.spawn(named("errands", errands));
     stages.spawn(named("record", recorder.run(recorded)));
-    (outlets, intake)
+    (outlets, intake, in_force)
+}
+
+/// The recording, where one is asked for.
+fn tape(config: &Config) -> Result<Option<Tape>, AppError> {
+    let Some(path) = &config.recording else {
+        return Ok(None);
+    };
+    let created = Tape::create(path).map_err(|source| AppError::Record {
+        path: path.clone(),
+        source,
+    })?;
+    Ok(Some(created))
 }
 
 /// The freeze as it stood when the last sidecar ended.
@@ -253,15 +277,14 @@ fn sets(config: &Config) -> Option<mpsc::Receiver<NewSet>> {
     })
 }
 
-/// The controller; after a row of crashes one that only watches, and one that takes over from it.
-fn controllers(settings: &Settings, calm_until: Option<Moment>) -> (Controller, Option<Later>) {
-    let controller = Controller::new(settings.clone());
-    let Some(at) = calm_until else {
-        return (controller, None);
-    };
-    let mut watching = settings.clone();
-    watching.mode = Mode::Observe;
-    (Controller::new(watching), Some(Later { at, controller }))
+/// The controller, which after a row of crashes only watches for a while.
+fn controller(settings: &Settings, calm_until: Option<Moment>) -> (Controller, Option<Calm>) {
+    let mut settings = settings.clone();
+    let calm = calm_until.map(|until| Calm {
+        until,
+        mode: std::mem::replace(&mut settings.mode, Mode::Observe),
+    });
+    (Controller::new(settings), calm)
 }
 
 /// Where what operators want goes.
@@ -388,8 +411,11 @@ fn serve_deps(
     config: &Config,
     outlets: Outlets,
     clock: &Arc<dyn Clock>,
-    flame: mpsc::Sender<FlameCall>,
+    (flame, in_force): (mpsc::Sender<FlameCall>, watch::Receiver<Arc<Config>>),
 ) -> serve::Deps {
+    let (started, newest) = (config.clone(), in_force.clone());
+    // The lock on what is in force is let go before any file is read.
+    let now = move |of: &watch::Receiver<Arc<Config>>| Arc::clone(&of.borrow());
     let (metrics, clock) = (outlets.metrics, Arc::clone(clock));
     serve::Deps {
         view: outlets.view,
@@ -398,6 +424,8 @@ fn serve_deps(
         now: Arc::new(move || clock.now()),
         stale_after: Span::from_ns(config.settings.interval.as_ns().saturating_mul(3)),
         flame,
+        effective: Arc::new(move || now(&newest).effective(&started)),
+        consider: Arc::new(move |draft| now(&in_force).consider(draft)),
         own_profile: config.flame.own_profile.clone(),
         names: config.serve.allowed_hosts.clone(),
     }

@@ -19,6 +19,7 @@ mod pin;
 mod probe;
 mod profile;
 mod reject;
+mod replay;
 mod reset;
 mod status;
 mod time;
@@ -41,6 +42,7 @@ pub use pin::PinArgs;
 pub use probe::ProbeArgs;
 pub use profile::{ProfileAction, ProfileArgs, UseArgs};
 pub use reject::RejectArgs;
+pub use replay::ReplayArgs;
 pub use reset::ResetArgs;
 pub use status::StatusArgs;
 pub use unfreeze::UnfreezeArgs;
@@ -95,6 +97,8 @@ pub enum Command {
     Reject(RejectArgs),
     /// Replay the corpus of the control API against a host, and say how far it keeps it
     Conform(ConformArgs),
+    /// Decide a recorded run again, and say whether it comes out the same, or what another profile would have done
+    Replay(ReplayArgs),
     /// Write a commented configuration for a host that runs
     Init(InitArgs),
     /// Write the completions for a shell
@@ -132,6 +136,7 @@ impl Command {
             Self::Approve(args) => args.execute(vars, console).await,
             Self::Reject(args) => args.execute(vars, console).await,
             Self::Conform(args) => args.execute(console).await,
+            Self::Replay(args) => args.execute(&vars, console),
             Self::Init(args) => args.execute(console).await,
             Self::Completions(args) => args.execute(console),
             Self::Man(args) => args.execute(console),
@@ -174,6 +179,9 @@ pub struct RunArgs {
     /// Leave the process as the kernel starts it, instead of shutting it in once it serves
     #[arg(long)]
     pub no_cage: bool,
+    /// Write all that the controller is told to this file, for `trimtab replay`; it grows by some kilobytes a tick
+    #[arg(long, value_name = "FILE")]
+    pub record: Option<PathBuf>,
 }
 
 /// How an answer is written.
@@ -300,7 +308,11 @@ impl RunArgs {
                 overrides.set(key, origin, value.as_str());
             }
         }
-        load(path.as_deref(), &overrides)
+        let config = load(path.as_deref(), &overrides)?;
+        Ok(Config {
+            recording: self.record.clone(),
+            ..config
+        })
     }
 }
 

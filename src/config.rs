@@ -7,6 +7,7 @@
 
 mod change;
 mod door;
+mod draft;
 mod error;
 mod flame;
 mod layers;
@@ -62,6 +63,8 @@ pub struct Config {
     pub ledger: LedgerConfig,
     /// The sidecar's own log.
     pub log: LogConfig,
+    /// Where all that the controller is told is written; nowhere by default.
+    pub recording: Option<PathBuf>,
     /// The files that this came from, the configuration first; built-in profiles are not among them.
     pub files: Vec<PathBuf>,
     /// The variables and options that overrode a key, by name.
@@ -299,6 +302,21 @@ pub fn load_profiles(
     }
     if findings.is_empty() {
         Ok(profiles)
+    } else {
+        Err(ConfigErrors::from_findings(findings))
+    }
+}
+
+/// The profiles that are built in, with what the variables override.
+///
+/// # Errors
+/// All that is wrong with the overrides.
+pub fn built_in_profiles(overrides: &Overrides) -> Result<Vec<Profile>, ConfigErrors> {
+    let desk = Desk::new(overrides);
+    let mut findings = Vec::new();
+    let profiles = profile::built_in(&desk, &mut findings);
+    if findings.is_empty() {
+        Ok(profiles.into_values().flatten().collect())
     } else {
         Err(ConfigErrors::from_findings(findings))
     }

@@ -5,6 +5,7 @@
 
 use crate::clock::Clock;
 use crate::message::{Adopt, ProfileOrder, Recorded, Tick};
+use crate::tape::Tape;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc::error::TrySendError;
@@ -14,6 +15,7 @@ use trimtab_core::controller::Controller;
 use trimtab_core::decision::{Orders, Step};
 use trimtab_core::moment::{Moment, Span};
 use trimtab_core::observation::{Answer, Observation, Receipt};
+use trimtab_core::recording::{Line, digest};
 use trimtab_protocol::decision::{Action, Mode};
 
 /// How long the last orders, which undo what is open, may wait for act. The host's own timers do the same a little later.
@@ -24,8 +26,8 @@ const LAST_ORDERS_WAIT: Duration = Duration::from_millis(800);
 pub struct Decide {
     /// The controller.
     pub controller: Controller,
-    /// Another controller for later.
-    pub later: Option<Later>,
+    /// Until when it only watches, whatever its settings say.
+    pub calm: Option<Calm>,
     /// Where orders go.
     pub orders: mpsc::Sender<Orders>,
     /// Where decisions go.
@@ -36,17 +38,20 @@ pub struct Decide {
     pub interval: Span,
     /// Whether an operator froze this sidecar.
     pub frozen: watch::Receiver<bool>,
+    /// Where all that the controller is told is written down, if that is asked for.
+    pub tape: Option<Tape>,
     /// Operators' wishes about profiles. They are answered between two ticks and act from the next one on.
     pub wishes: mpsc::Receiver<ProfileOrder>,
 }
 
-/// A controller that takes over at some moment. It knows nothing of what was before, and warms up as at a start.
-#[derive(Debug)]
-pub struct Later {
-    /// When.
-    pub at: Moment,
-    /// The controller.
-    pub controller: Controller,
+/// A time in which nothing is changed. The controller watches on in mode `observe`, so that it knows its host when the time is
+/// over, and what operators say meanwhile is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Calm {
+    /// Its end.
+    pub until: Moment,
+    /// The mode that the settings ask for.
+    pub mode: Mode,
 }
 
 impl Decide {
@@ -58,17 +63,36 @@ impl Decide {
         mut settings: mpsc::Receiver<Adopt>,
     ) {
         let mut unsent: Vec<Receipt> = Vec::new();
+        let mut frozen = false;
+        self.tell_beginning();
         let mut last: Option<Moment> = None;
         while let Some(mut observation) = self.next(&mut observations, &mut settings).await {
-            self.controller.set_frozen(*self.frozen.borrow());
+            let stop = *self.frozen.borrow();
+            if std::mem::replace(&mut frozen, stop) != stop {
+                self.tell(|| Line::Frozen { frozen: stop });
+            }
+            self.controller.set_frozen(stop);
             observation.receipts.append(&mut unsent);
             let (lag, dropped) =
                 lateness(last.replace(observation.at), observation.at, self.interval);
-            if let Some(later) = self.later.take_if(|later| later.at <= observation.at) {
+            if let Some(calm) = self.calm.take_if(|calm| calm.until <= observation.at) {
                 info!("the calm is over");
-                self.controller = later.controller;
+                let mut settings = self.controller.settings().clone();
+                settings.mode = calm.mode;
+                self.tell(|| Line::Adopts {
+                    settings: settings.clone(),
+                });
+                self.controller.adopt(settings);
             }
+            let told = self.tape.is_some().then(|| observation.clone());
             let decision = self.controller.handle_observation(observation);
+            if let Some(observation) = told {
+                self.tell(|| Line::Tick {
+                    observation,
+                    records: decision.records.clone(),
+                    digest: digest(&decision),
+                });
+            }
             unsent = self.order(decision.orders.clone());
             let tick = Recorded::Tick(Box::new(Tick {
                 decision,
@@ -97,6 +121,9 @@ impl Decide {
                 Some(order) = self.wishes.recv() => {
                     let ProfileOrder { wish, dry_run, answer } = order;
                     let now = self.clock.now();
+                    if !dry_run {
+                        self.tell(|| Line::Wished { wish: wish.clone(), at: now });
+                    }
                     let judged = self.controller.wish_profile(&wish, now, dry_run);
                     if answer.send(judged).is_err() {
                         debug!("an operator's wish was answered after its caller had gone");
@@ -106,16 +133,31 @@ impl Decide {
         }
     }
 
-    /// Takes new settings over. While it is calm, they act when the calm is over, and until then only watching goes on.
+    /// Takes new settings over. While it is calm, their mode waits until the calm is over, and only watching goes on.
     fn adopt(&mut self, adopt: Adopt) {
         let mut settings = *adopt.settings;
-        if let Some(later) = &mut self.later {
-            later.controller.adopt(settings.clone());
-            settings.mode = Mode::Observe;
+        if let Some(calm) = &mut self.calm {
+            calm.mode = std::mem::replace(&mut settings.mode, Mode::Observe);
         }
+        self.tell(|| Line::Adopts {
+            settings: settings.clone(),
+        });
         self.controller.adopt(settings);
         if adopt.done.send(()).is_err() {
             debug!("new settings are in force, and who asked for them has gone");
+        }
+    }
+
+    /// Writes down what a controller that begins is told.
+    fn tell_beginning(&mut self) {
+        let settings = self.controller.settings().clone();
+        self.tell(|| Line::Begins { settings });
+    }
+
+    /// Writes a line of the recording, if there is one.
+    fn tell(&mut self, line: impl FnOnce() -> Line) {
+        if let Some(tape) = &mut self.tape {
+            tape.add(line());
         }
     }
 
@@ -131,6 +173,9 @@ impl Decide {
     }
 
     async fn end(mut self) {
+        if let Some(tape) = self.tape.take() {
+            tape.end().await;
+        }
         let decision = self
             .controller
             .shut_down(self.clock.now(), self.clock.wall_ms());
@@ -184,6 +229,105 @@ fn lateness(last: Option<Moment>, now: Moment, interval: Span) -> (Span, u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::ManualClock;
+    use std::collections::BTreeMap;
+    use tokio::sync::oneshot;
+    use trimtab_core::observation::Reading;
+    use trimtab_core::profile::Settings;
+    use trimtab_protocol::decision::Absence;
+    use trimtab_protocol::name::HostId;
+
+    fn settings(mode: Mode, holder: &str) -> Settings {
+        Settings {
+            host: HostId::from("shop"),
+            mode,
+            holder: holder.to_owned(),
+            interval: Span::from_secs(1),
+            profiles: BTreeMap::new(),
+            assigned: BTreeMap::new(),
+        }
+    }
+
+    fn at(seconds: u64) -> Moment {
+        Moment::default().after(Span::from_secs(seconds))
+    }
+
+    fn decide(calm: Option<Calm>, mode: Mode, records: mpsc::Sender<Recorded>) -> Decide {
+        Decide {
+            controller: Controller::new(settings(mode, "first")),
+            calm,
+            // Act is not there, so nothing is sent.
+            orders: mpsc::channel(1).0,
+            records,
+            clock: Arc::new(ManualClock::default()),
+            interval: Span::from_secs(1),
+            frozen: watch::channel(false).1,
+            wishes: mpsc::channel(1).1,
+            tape: None,
+        }
+    }
+
+    fn observation(at: Moment) -> Observation {
+        let absence = Absence::NotYet;
+        Observation {
+            host: HostId::from("shop"),
+            at,
+            at_ms: 0,
+            state: Reading::Absent { absence },
+            process: Reading::Absent { absence },
+            cgroup: Reading::Absent { absence },
+            machine: Reading::Absent { absence },
+            pid: None,
+            receipts: Vec::new(),
+        }
+    }
+
+    /// The modes of the ticks at these seconds, with new settings in mode `advise` before the first.
+    async fn modes(calm: Option<Calm>, mode: Mode, seconds: &[u64]) -> Vec<Mode> {
+        let (records, mut recorded) = mpsc::channel(seconds.len() + 1);
+        let (observations, observed) = mpsc::channel(1);
+        let (new_settings, adopted) = mpsc::channel(1);
+        let stage = tokio::spawn(decide(calm, mode, records).run(observed, adopted));
+        let (done, taken) = oneshot::channel();
+        let adopt = Adopt {
+            settings: Box::new(settings(Mode::Advise, "second")),
+            done,
+        };
+        new_settings.send(adopt).await.expect("it listens");
+        taken.await.expect("it takes them over");
+        let mut modes = Vec::new();
+        for second in seconds {
+            observations
+                .send(observation(at(*second)))
+                .await
+                .expect("it listens");
+            let Some(Recorded::Tick(tick)) = recorded.recv().await else {
+                panic!("no tick at {second}");
+            };
+            modes.push(tick.decision.status.mode);
+        }
+        drop(observations);
+        stage.await.expect("it ends");
+        modes
+    }
+
+    #[tokio::test]
+    async fn new_settings_during_the_calm_only_watch_and_act_once_it_is_over() {
+        let calm = Calm {
+            until: at(10),
+            mode: Mode::Act,
+        };
+        let modes = modes(Some(calm), Mode::Observe, &[1, 9, 10, 11]).await;
+        // The calm began with settings in mode `act`; what counts at its end are those that came meanwhile.
+        let (calm, after) = ([Mode::Observe; 2], [Mode::Advise; 2]);
+        assert_eq!(modes, [calm, after].concat());
+    }
+
+    #[tokio::test]
+    async fn without_a_calm_new_settings_hold_at_the_next_tick() {
+        let modes = modes(None, Mode::Act, &[1, 2]).await;
+        assert_eq!(modes, [Mode::Advise; 2]);
+    }
 
     #[test]
     fn a_tick_that_comes_late_is_told_from_ticks_that_were_left_out() {

@@ -30,5 +30,6 @@ pub mod sense;
 pub mod serve;
 pub mod signal;
 pub mod supervisor;
+pub mod tape;
 pub mod telemetry;
 pub mod view;

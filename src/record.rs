@@ -48,11 +48,12 @@ pub struct Retention {
 }
 
 impl Default for Retention {
-    /// An hour of samples at one a second, and up to 10,000 entries, within 4 MiB.
+    /// Eight hours of samples at one a second of a host with one pool, of more pools what fits in 5 MiB, and up to 10,000
+    /// entries.
     fn default() -> Self {
         Self {
-            samples_max: 3_616,
-            samples_bytes_max: 1 << 20,
+            samples_max: 28_832,
+            samples_bytes_max: 5 << 20,
             entries_max: 10_000,
             entries_bytes_max: 3 << 20,
         }
@@ -79,6 +80,7 @@ pub struct Recorder {
     thin: Thin,
     journal: Journal,
     configuration: Arc<ConfigurationStatus>,
+    damaged: Option<Arc<str>>,
     metrics: Arc<Metrics>,
     view: watch::Sender<Arc<View>>,
     entries: broadcast::Sender<Arc<Stored>>,
@@ -103,6 +105,7 @@ impl Recorder {
             thin: Thin::default(),
             journal,
             configuration: Arc::default(),
+            damaged: None,
             metrics,
             view,
             entries,
@@ -113,6 +116,14 @@ impl Recorder {
     /// Shows the entries of earlier starts before those of this one.
     #[must_use]
     pub fn after(mut self, past: past::Past) -> Self {
+        let skipped = past.skipped;
+        if skipped != ledger::Skipped::default() {
+            let text = format!(
+                "{} lines of the ledger fail their checksum and {} files could not be read to their end; they were passed over",
+                skipped.lines, skipped.files
+            );
+            self.damaged = Some(Arc::from(text));
+        }
         self.store.remember(past.entries);
         self
     }
@@ -205,6 +216,9 @@ impl Recorder {
         let mut texts = Vec::with_capacity(records.len());
         for (pool, record) in records {
             self.metrics.decision(&host, pool.as_ref(), &record);
+            if record.action == Action::Hold {
+                self.store.count_held(&host, &record.reason);
+            }
             if ended_undone(&record.reason) && !self.store.knows_the_end(&host, pool.as_ref()) {
                 self.metrics.undone(&host, pool.as_ref());
                 self.store
@@ -277,6 +291,7 @@ impl Recorder {
             hosts: self.store.hosts(),
             journal: self.journal.health(),
             configuration: Arc::clone(&self.configuration),
+            damaged: self.damaged.clone(),
             last_sequence: self.last_sequence,
         };
         self.view.send_replace(Arc::new(view));

@@ -10,11 +10,11 @@ use crate::clock::Clock;
 use crate::config::{Config, ConfigErrors, NewSet, changes};
 use crate::message::{About, Adopt, Recorded, Ruling};
 use std::sync::Arc;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{info, warn};
 use trimtab_core::profile::Settings;
 use trimtab_protocol::configuration::{
-    ConfigurationStatus, ReloadRecord, ReloadResult, SettingChange, SettingProblem, Watching,
+    ConfigurationStatus, ReloadRecord, ReloadResult, SettingChange, Watching,
 };
 
 /// The most mistakes that the status and the ledger tell; the log and `trimtab check` tell all.
@@ -31,6 +31,8 @@ pub struct Reload {
     taken: Config,
     /// A set that waits for an operator's word.
     waiting: Option<Config>,
+    /// The newest set that was taken, for those who show it.
+    in_force: watch::Sender<Arc<Config>>,
     status: ConfigurationStatus,
     settings: mpsc::Sender<Adopt>,
     records: mpsc::Sender<Recorded>,
@@ -53,6 +55,7 @@ impl Reload {
         };
         Self {
             taken: started.clone(),
+            in_force: watch::Sender::new(Arc::new(started.clone())),
             started,
             waiting: None,
             status,
@@ -60,6 +63,12 @@ impl Reload {
             records,
             clock,
         }
+    }
+
+    /// Where the configuration in force is shown.
+    #[must_use]
+    pub fn in_force(&self) -> watch::Receiver<Arc<Config>> {
+        self.in_force.subscribe()
     }
 
     /// Takes sets and rulings until it is told to stop.
@@ -107,15 +116,16 @@ impl Reload {
     }
 
     async fn refuse(&mut self, errors: &ConfigErrors) {
-        let told = errors.list().into_iter().take(PROBLEMS_TOLD);
-        let told = told.map(|error| SettingProblem {
-            file: error.file,
-            line: error.line,
-            column: error.column,
-            message: error.message,
-        });
-        self.status.problems = told.collect();
+        self.status.problems = errors.problems();
+        self.status.problems.truncate(PROBLEMS_TOLD);
         self.status.refused += 1;
+        if self.waiting.take().is_some() {
+            // An operator would approve what no file says any more.
+            self.status.waiting.clear();
+            info!(
+                "the configuration that waited for approval is dropped: the files have changed since"
+            );
+        }
         warn!(%errors, "the new configuration was refused, and the last good one stays in force");
         self.tell(Some((ReloadResult::Refused, Vec::new()))).await;
     }
@@ -160,6 +170,7 @@ impl Reload {
             .filter(|change| change.needs_restart);
         self.status.needs_restart = restart.map(|change| change.key).collect();
         self.status.files = shown(&config);
+        self.in_force.send_replace(Arc::new(config.clone()));
         self.taken = config;
     }
 

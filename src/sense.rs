@@ -10,6 +10,7 @@ pub mod cgroup;
 pub mod host;
 pub mod machine;
 pub mod process;
+mod traffic;
 
 use self::host::{HostReader, HostSample};
 use self::machine::MachineReader;

@@ -24,14 +24,18 @@
 //! | `/api/v1/hosts` | the hosts in short |
 //! | `/api/v1/hosts/{id}/status` | one host with its pools |
 //! | `/api/v1/hosts/{id}/samples` | what was read, oldest first; `?since=MOMENT_NS`, `?limit=` |
-//! | `/api/v1/hosts/{id}/decisions` | the ledger in memory, oldest first; `?since=ID`, `?limit=`, `?pool=`, `?action=` |
+//! | `/api/v1/hosts/{id}/decisions` | the ledger in memory, oldest first; `?since=ID`, `?limit=`, `?pool=`, `?action=`, `?entry=` |
+//! | `/api/v1/hosts/{id}/history` | a long time as least and most in each column of a chart; `?pool=`, `?from=MS`, `?until=MS`, `?columns=` |
 //! | `/api/v1/configuration` | which files are in force, what was refused, what waits for approval |
+//! | `/api/v1/configuration/effective` | every key in force with where it is set, and the profiles as they are written |
+//! | `/api/v1/configuration/check` | what a profile's text would change; takes POST and applies nothing |
 //! | `/api/v1/events` | each new entry as a server-sent event; resumes after `Last-Event-ID` or `?since=ID`; `?status=true` adds each new status |
 //!
-//! Every route takes GET and HEAD only and passes the [`guard`] first. Errors are `application/problem+json`.
+//! Every route but the check takes GET and HEAD only, and each passes the [`guard`] first. Errors are `application/problem+json`.
 //! Connections are accepted by our own loop with its own limits, see [`accept`].
 
 pub mod accept;
+mod configuration;
 mod dashboard;
 pub mod error;
 mod events;
@@ -40,6 +44,7 @@ pub mod guard;
 mod health;
 mod history;
 mod metrics;
+mod overview;
 mod page;
 mod patience;
 mod routes;
@@ -56,6 +61,7 @@ use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, broadcast, mpsc, watch};
 use trimtab_core::moment::{Moment, Span};
+use trimtab_protocol::configuration::{DraftVerdict, EffectiveConfiguration, ProfileDraft};
 
 /// How many event streams may be open.
 const STREAMS_MAX: usize = 64;
@@ -65,6 +71,12 @@ pub type RenderMetrics = Arc<dyn Fn() -> Result<String, fmt::Error> + Send + Syn
 
 /// Tells the time by the boot-time clock.
 pub type Now = Arc<dyn Fn() -> Moment + Send + Sync>;
+
+/// Tells the configuration in force in full. It may read files, so it is not called where something else would wait.
+pub type Effective = Arc<dyn Fn() -> EffectiveConfiguration + Send + Sync>;
+
+/// Says what a profile's text would change; nothing where there is no such profile. It may read files, too.
+pub type Consider = Arc<dyn Fn(&ProfileDraft) -> Option<DraftVerdict> + Send + Sync>;
 
 /// What serve needs from the others.
 #[derive(Clone)]
@@ -83,6 +95,10 @@ pub struct Deps {
     pub flame: mpsc::Sender<FlameCall>,
     /// Where the host offers a profile of itself, if it does.
     pub own_profile: Option<String>,
+    /// Tells the configuration in full.
+    pub effective: Effective,
+    /// Says what a profile's text would change.
+    pub consider: Consider,
     /// Further names under which this server may be asked, each as it stands in `Host`, port included where there is one.
     pub names: Vec<String>,
 }
@@ -101,6 +117,8 @@ impl fmt::Debug for Deps {
 struct Shared {
     deps: Arc<Deps>,
     streams: Arc<Semaphore>,
+    /// Texts that are being checked.
+    checks: Arc<Semaphore>,
     closing: watch::Receiver<bool>,
 }
 

@@ -11,6 +11,7 @@ pub mod words;
 
 use crate::view::pack::SampleHistory;
 use crate::view::ring::{Ring, Weigh};
+use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use trimtab_core::moment::Moment;
@@ -30,6 +31,8 @@ pub struct View {
     pub journal: JournalHealth,
     /// The sidecar's own configuration.
     pub configuration: Arc<ConfigurationStatus>,
+    /// What of the ledger of earlier starts could not be read, in words; nothing where all could.
+    pub damaged: Option<Arc<str>>,
     /// The number of the newest entry; 0 before the first.
     pub last_sequence: u64,
 }
@@ -43,6 +46,7 @@ impl View {
             hosts: BTreeMap::new(),
             journal: JournalHealth::default(),
             configuration: Arc::default(),
+            damaged: None,
             last_sequence: 0,
         }
     }
@@ -81,7 +85,8 @@ pub struct Stored {
 }
 
 /// What sort of entry it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Sort {
     /// A decision.
     Decision,

@@ -9,6 +9,7 @@ use serde::Serialize;
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
+use trimtab_protocol::configuration::SettingProblem;
 
 /// Everything that is wrong with a configuration and its profiles, in the order of the files and of the lines in them.
 #[derive(Clone, Debug, Default)]
@@ -48,6 +49,18 @@ impl ConfigErrors {
     #[must_use]
     pub fn list(&self) -> Vec<ConfigError> {
         self.findings.iter().map(Finding::as_data).collect()
+    }
+
+    /// The same for the status and the ledger.
+    pub(crate) fn problems(&self) -> Vec<SettingProblem> {
+        let problems = self.list().into_iter().map(|error| SettingProblem {
+            file: error.file,
+            line: error.line,
+            column: error.column,
+            message: error.message,
+            notes: error.notes,
+        });
+        problems.collect()
     }
 
     /// The report for people, with terminal colours or without.

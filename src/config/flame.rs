@@ -53,9 +53,9 @@ const MAX_BYTES: NumberRule = NumberRule {
 
 const OWN_PROFILE: TextRule = TextRule {
     key: "own_profile",
-    what: "an address such as \"http://127.0.0.1:6060/debug/pprof/profile\"",
+    what: "an address such as \"http://127.0.0.1:6060/debug/pprof/profile\", or \"unix:\" and the path of a socket",
     takes: is_own_profile,
-    why: "only a loopback IP address with a port is asked, and without encryption",
+    why: "only a loopback IP address with a port or a local socket is asked, and without encryption",
 };
 
 const PUSH: TextRule = TextRule {
@@ -97,6 +97,9 @@ fn is_server(text: &str) -> bool {
 }
 
 fn is_own_profile(text: &str) -> bool {
+    if let Some(socket) = text.strip_prefix("unix:") {
+        return socket.starts_with('/') && socket.bytes().all(|byte| byte.is_ascii_graphic());
+    }
     let rest = text.strip_prefix("http://").unwrap_or_default();
     let host = rest.split('/').next().unwrap_or_default();
     let is_loopback = host
@@ -126,6 +129,7 @@ mod tests {
     fn only_a_plain_address_on_loopback_is_asked_for_a_profile() {
         assert!(is_own_profile("http://127.0.0.1:6060/debug/pprof/profile"));
         assert!(is_own_profile("http://[::1]:6060"));
+        assert!(is_own_profile("unix:/run/shop/control.sock") && !is_own_profile("unix:shop"));
         for wrong in [
             "https://127.0.0.1:6060/",
             "http://localhost:6060/",

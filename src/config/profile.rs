@@ -28,7 +28,7 @@ pub(super) const BUILT_IN: [(&str, &str); 4] = [
 ];
 
 /// The most profiles that a directory may hold.
-const FILES_MAX: usize = 64;
+pub(super) const FILES_MAX: usize = 64;
 
 /// The built-in profiles by name, with the overrides that name them.
 pub(super) fn built_in(

@@ -85,7 +85,7 @@ wrong.
 
 The files are watched: `mode`, `hosts.pools`, `profiles` and all that stands in profiles take effect at once, the other keys after a
 restart. A set with a mistake changes nothing. One that moves a limit to more than four times or less than a quarter waits for
-`trimtab approve`.";
+`trimtab approve`. A start takes the files as they are.";
 
 const ROWS: &[Row] = &[
     Row::Key(
@@ -185,7 +185,8 @@ const ROWS: &[Row] = &[
     Row::Key(
         "flame.own_profile",
         Some(r#""http://127.0.0.1:6060/debug/pprof/profile""#),
-        "Where the host serves a profile of itself, as Go services do; asked only where the kernel gives no samples. There is no default.",
+        "Where the host serves a profile of itself, as Go services do, or \"unix:\" and the path of the host kit's control socket where it was\n\
+     built with its feature `pprof`; asked only where the kernel gives no samples. There is no default.",
     ),
     Row::Key(
         "flame.push",

@@ -242,6 +242,7 @@ impl Draft {
                 .finish(&self.ledger.directory, host.operator_socket),
             ledger: self.ledger,
             log: self.log,
+            recording: None,
             files,
             overrides: desk.override_origins(),
             origins: BTreeMap::new(),

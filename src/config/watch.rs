@@ -13,7 +13,7 @@ use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tracing::{debug, warn};
@@ -108,16 +108,19 @@ impl Watch {
 
     /// Waits for a hint and then for quiet, or for the pause to end.
     fn wait(&self, pause: Duration) {
-        match self.hints.recv_timeout(pause) {
-            Ok(()) => {}
-            // Without anyone to hint, the pause is all there is.
-            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return,
+        if !self.hinted(pause) {
+            return;
         }
         for _ in 0..HINTS_MAX {
-            if self.hints.recv_timeout(QUIET).is_err() {
+            if !self.hinted(QUIET) {
                 return;
             }
         }
+    }
+
+    /// Waits for a hint, for so long at the most; whether there was one.
+    fn hinted(&self, pause: Duration) -> bool {
+        self.hints.recv_timeout(pause).is_ok()
     }
 
     /// Reads until two readings in a row are the same; nothing when the files never stand still.
@@ -128,7 +131,7 @@ impl Watch {
         }
         for _ in 0..READINGS_MAX {
             // A hint only shortens the wait.
-            let _hinted = self.hints.recv_timeout(QUIET);
+            let _hinted = self.hinted(QUIET);
             let next = load_set(Some(&self.path), &self.overrides);
             if next.fingerprint == last.fingerprint {
                 return Some(next);
@@ -144,6 +147,8 @@ impl Watch {
 struct Armed {
     /// Nothing when the system cannot watch.
     watcher: Option<RecommendedWatcher>,
+    /// Where hints go. A channel without a sender does not wait for one, and where the system watches nothing this is the only one.
+    _hint: SyncSender<()>,
     /// What each directory was when it was armed: device and number.
     armed: BTreeMap<PathBuf, (u64, u64)>,
     /// The directory without which nothing works; the others may be missing, and then its watch tells when they come.
@@ -152,13 +157,12 @@ struct Armed {
 
 impl Armed {
     fn new(path: &Path, hint: SyncSender<()>) -> Self {
+        let hints = hint.clone();
         let tell = move |event: notify::Result<notify::Event>| {
-            // An overflow of the queue comes as an event, too. That files are read is none: we do so ourselves.
-            if event.as_ref().is_ok_and(|event| event.kind.is_access()) {
-                return;
+            if is_hint(&event) {
+                // A full channel holds a hint already.
+                let _told = hints.try_send(());
             }
-            // A full channel holds a hint already.
-            let _told = hint.try_send(());
         };
         let watcher = notify::recommended_watcher(tell);
         if let Err(error) = &watcher {
@@ -166,6 +170,7 @@ impl Armed {
         }
         Self {
             watcher: watcher.ok(),
+            _hint: hint,
             armed: BTreeMap::new(),
             root: layers::parent(path),
         }
@@ -211,6 +216,12 @@ impl Armed {
         }
         (watching, anew)
     }
+}
+
+/// Whether what the system tells is a reason to look. That files are read is none: we do so ourselves. That its queue ran over,
+/// or that it could not tell, is one: anything may have happened.
+fn is_hint(event: &notify::Result<notify::Event>) -> bool {
+    !event.as_ref().is_ok_and(|event| event.kind.is_access())
 }
 
 /// Whether the root's watch tells when a missing directory comes.

@@ -29,6 +29,9 @@ use trimtab_protocol::view::{DecisionRecord, HostStatus, OutcomeRecord, PoolSamp
 /// The most series of all counters by pool; beyond, a new one is not counted.
 const SERIES_MAX: usize = 4_096;
 
+/// The most figures of its own that a pool shows.
+const FIGURES_MAX: usize = 32;
+
 /// Upper bounds of the tick's lag, in seconds.
 const LAG_BOUNDS: [f64; 6] = [0.001, 0.005, 0.025, 0.1, 0.5, 2.0];
 
@@ -68,6 +71,13 @@ struct QuantileLabels {
     host: String,
     pool: String,
     quantile: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct FigureLabels {
+    host: String,
+    pool: String,
+    figure: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -445,6 +455,7 @@ impl Collector for FromView {
             gauges(&mut encoder, (name, help, unit.as_ref()), found)?;
         }
         latencies(&mut encoder, &view)?;
+        figures(&mut encoder, &view)?;
         regimes(&mut encoder, &view)?;
         host_info(&mut encoder, &view)?;
         configuration(&mut encoder, &view)?;
@@ -548,6 +559,19 @@ fn latencies(encoder: &mut DescriptorEncoder<'_>, view: &View) -> fmt::Result {
         Some(&Unit::Seconds),
     );
     gauges(encoder, described, read(&wait))
+}
+
+fn figures(encoder: &mut DescriptorEncoder<'_>, view: &View) -> fmt::Result {
+    let found = pools(view).flat_map(|(status, name, pool)| {
+        let figures = pool.figures.iter().take(FIGURES_MAX);
+        figures.map(move |(figure, value)| {
+            let (host, pool) = names(&status.host, Some(name));
+            let figure = words::foreign(figure);
+            (FigureLabels { host, pool, figure }, float(*value))
+        })
+    });
+    let help = "Figures of the part's own by name, as the host tells them.";
+    gauges(encoder, ("pool_figure", help, None), found)
 }
 
 fn regimes(encoder: &mut DescriptorEncoder<'_>, view: &View) -> fmt::Result {
@@ -661,6 +685,11 @@ mod tests {
         assert!(text.contains("trimtab_host_cpu_cores{host=\"demo\"} 0.5\n"));
         assert!(!text.contains("trimtab_pool_goodput_per_second{"));
         assert!(!text.contains("trimtab_host_threads{"));
+        assert!(
+            text.contains(
+                "trimtab_pool_figure{host=\"demo\",pool=\"web\",figure=\"cache_hits\"} 7"
+            )
+        );
         assert!(!text.contains("NaN"));
         assert!(text.ends_with("# EOF\n"));
     }

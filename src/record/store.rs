@@ -29,6 +29,8 @@ pub(super) struct Store {
     retention: Retention,
     hosts: BTreeMap<HostId, Arc<HostView>>,
     counts: BTreeMap<(HostId, PoolName), ChangeCounts>,
+    /// Decisions to change nothing, by host and kind of reason.
+    held: BTreeMap<HostId, BTreeMap<String, u64>>,
     names: BTreeSet<Arc<str>>,
     /// Entries of earlier starts, until their host is seen.
     past: BTreeMap<HostId, VecDeque<Arc<Stored>>>,
@@ -40,6 +42,7 @@ impl Store {
             retention,
             hosts: BTreeMap::new(),
             counts: BTreeMap::new(),
+            held: BTreeMap::new(),
             names: BTreeSet::new(),
             past: BTreeMap::new(),
         }
@@ -83,6 +86,12 @@ impl Store {
         }
     }
 
+    /// Counts a decision to change nothing. There are few kinds of reason and one host, so nothing bounds them further.
+    pub(super) fn count_held(&mut self, host: &HostId, reason: &Reason) {
+        let held = self.held.entry(host.clone()).or_default();
+        *held.entry(words::kind(reason).to_owned()).or_default() += 1;
+    }
+
     /// Whether the pool's last decision already said that its trial ended.
     pub(super) fn knows_the_end(&self, host: &HostId, pool: Option<&PoolName>) -> bool {
         let last = self
@@ -103,6 +112,7 @@ impl Store {
             let counted = self.counts.get(&(status.host.clone(), name.clone()));
             pool.changes = counted.copied().unwrap_or_default();
         }
+        status.held = self.held.get(&status.host).cloned().unwrap_or_default();
         status.summary = summary(&status, texts);
         let past = self.past.remove(&status.host);
         let view = self

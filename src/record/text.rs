@@ -39,6 +39,9 @@ pub fn decision(record: &DecisionRecord) -> String {
     };
     text.push_str(": ");
     text.push_str(&because(&record.reason));
+    if record.reason == Reason::ModeObserves && record.change.is_some() {
+        push(&mut text, format_args!("; it would try {change}"));
+    }
     if let Some(expected) = &record.expectation
         && matches!(record.action, Action::Try | Action::Advise)
     {

@@ -175,6 +175,33 @@ fn what_waits_is_forgotten_when_it_is_rejected_or_its_files_go_back() {
 }
 
 #[test]
+fn what_waits_is_dropped_once_the_files_say_something_else_even_if_that_is_wrong() {
+    let site = Site::new();
+    let acts = vec![
+        Act::Set(site.set("", "1000")),
+        Act::Set(site.set("mood = 1\n", "1000")),
+        APPROVE,
+    ];
+    let came = run(&site, acts);
+    assert!(came.adopted.is_empty() && came.answers[0].is_err());
+    assert!(came.status.waiting.is_empty() && came.status.refused == 1);
+    // The mistake is mended, and the limit is as far away as before.
+    let acts = vec![
+        Act::Set(site.set("mood = 1\n", "1000")),
+        Act::Set(site.set("", "1000")),
+        APPROVE,
+    ];
+    assert_eq!(run(&site, acts).adopted, [(1_000, 1_000)]);
+    // Another far set takes the place of the one that waits.
+    let acts = vec![
+        Act::Set(site.set("", "1000")),
+        Act::Set(site.set("", "900")),
+        APPROVE,
+    ];
+    assert_eq!(run(&site, acts).adopted, [(900, 1_000)]);
+}
+
+#[test]
 fn what_needs_a_restart_is_told_and_left_as_it_is() {
     let site = Site::new();
     let came = run(

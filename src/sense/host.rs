@@ -9,7 +9,7 @@ use crate::host_client::{Answer, HostClient, Peer};
 use crate::sense::cgroup::CgroupReader;
 use crate::sense::process::ProcessReader;
 use trimtab_core::moment::Moment;
-use trimtab_core::observation::{CgroupSample, ProcessSample, Reading};
+use trimtab_core::observation::{CgroupSample, ProcessIo, ProcessSample, Reading};
 use trimtab_protocol::decision::Absence;
 use trimtab_protocol::name::InstanceId;
 use trimtab_protocol::state::HostState;
@@ -181,6 +181,7 @@ fn process_told(state: &HostState) -> Option<ProcessSample> {
         cpu_ns: state.process.cpu_us?.checked_mul(1_000)?,
         rss_bytes: state.process.rss_bytes?,
         threads: state.process.threads?,
+        io: ProcessIo::default(),
     })
 }
 
@@ -302,6 +303,7 @@ mod tests {
                 cpu_ns: 7_000,
                 rss_bytes: 4096,
                 threads: 3,
+                io: ProcessIo::default(),
             })
         );
         assert_eq!(

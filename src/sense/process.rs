@@ -1,9 +1,10 @@
-//! CPU, memory and threads of another process by three system calls and without allocation.
+//! CPU, memory and threads of another process by three system calls, disk and network by two more, and without allocation.
 //!
 //! The process's CPU clock has nanoseconds where `/proc/PID/stat` has ticks of 10 ms; `statm` holds the resident pages; the
 //! link count of `/proc/PID/task` is the number of threads without listing them. It never opens or lists anything while
 //! sampling, and never mixes two processes: see [`ProcessReader::read`].
 
+use super::traffic::IoFiles;
 use std::fs::File;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
@@ -26,6 +27,7 @@ pub struct ProcessReader {
     clock: CpuClock,
     statm: File,
     tasks: File,
+    io: IoFiles,
     page_bytes: u64,
 }
 
@@ -57,6 +59,10 @@ impl ProcessReader {
             clock,
             statm: open("statm")?,
             tasks: open("task")?,
+            io: IoFiles {
+                disk: open("io").ok(),
+                network: open("net/dev").ok(),
+            },
             page_bytes: page_bytes(),
             handle,
         };
@@ -119,6 +125,7 @@ impl ProcessReader {
             cpu_ns,
             rss_bytes: memory.resident_pages.saturating_mul(self.page_bytes),
             threads,
+            io: self.io.read(),
         })
     }
 

@@ -22,6 +22,7 @@ include!(concat!(env!("OUT_DIR"), "/dashboard.rs"));
 /// The page may run its own script, use its own style and ask this server, and nothing else.
 const POLICY: ContentPolicy = ContentPolicy(
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; \
+     frame-src 'self'; \
      base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
 );
 

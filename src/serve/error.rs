@@ -23,6 +23,9 @@ pub enum Refusal {
     /// Only GET and HEAD are taken.
     #[error("this path takes GET and HEAD only")]
     Method,
+    /// Only POST is taken.
+    #[error("this path takes POST only")]
+    NeedsPost,
     /// Too many connections or streams are open.
     #[error("{0}")]
     Busy(&'static str),
@@ -45,7 +48,7 @@ impl IntoResponse for Refusal {
             Self::Malformed(_) => ProblemKind::Malformed,
             Self::Forbidden(_) => ProblemKind::Forbidden,
             Self::Unknown(_) => ProblemKind::Unknown,
-            Self::Method => ProblemKind::Method,
+            Self::Method | Self::NeedsPost => ProblemKind::Method,
             Self::Internal => ProblemKind::Internal,
             Self::Misdirected => return plain(StatusCode::MISDIRECTED_REQUEST, &self.to_string()),
             Self::Later { after_s, .. } => {
@@ -64,10 +67,13 @@ impl IntoResponse for Refusal {
         let status = StatusCode::from_u16(kind.status()).unwrap_or(StatusCode::BAD_REQUEST);
         let problem = Problem::new(kind, self.to_string());
         let mut response = problem_json(status, &problem);
-        if self == Self::Method {
-            let headers = response.headers_mut();
-            headers.insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
-        }
+        let allowed = match self {
+            Self::Method => "GET, HEAD",
+            Self::NeedsPost => "POST",
+            _ => return response,
+        };
+        let headers = response.headers_mut();
+        headers.insert(header::ALLOW, HeaderValue::from_static(allowed));
         response
     }
 }

@@ -18,12 +18,14 @@ use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
 use axum::http::header;
 use axum::response::{Html, IntoResponse, Response};
+use bytes::Bytes;
 use maud::{DOCTYPE, html};
 use serde::{Deserialize, Serialize};
+use std::io;
 use tokio::sync::oneshot;
 use trimtab_flame::ask::{Ask, Because, Outcome, Remembered, Shot, Stretch};
 use trimtab_flame::ladder::Step;
-use trimtab_flame::{Format, Kind, Quality};
+use trimtab_flame::{Format, Kind, Quality, shoot_own};
 use trimtab_protocol::decision::Action;
 use trimtab_protocol::view::EntryBody;
 
@@ -48,9 +50,12 @@ pub(super) async fn graph(
     let shot = shot(&shared, &query)?;
     let ask = match query.past(now_ns(&shared))? {
         Some(stretch) => Ask::Past {
-            shot: shot.clone(),
+            shot: remembered(shot.clone())?,
             stretch,
         },
+        None if by_itself(&shared, &query, &shot).await? => {
+            return own_picture(shot, query.window_ms()?).await;
+        }
         None => Ask::Next {
             shot: shot.clone(),
             window_ms: query.window_ms()?,
@@ -65,7 +70,7 @@ pub(super) async fn difference(
     query: Result<Query<GraphQuery>, QueryRejection>,
 ) -> Result<Response, Refusal> {
     let Query(query) = query.map_err(malformed)?;
-    let shot = shot(&shared, &query)?;
+    let shot = remembered(shot(&shared, &query)?)?;
     let Moments { before, after } = query.moments(now_ns(&shared))?;
     let format = shot.format;
     picture(
@@ -96,7 +101,7 @@ pub(super) async fn change(
     let at_ns = moment_of(host, generation).ok_or_else(|| {
         Refusal::Unknown(format!("no change {generation} of this host is remembered"))
     })?;
-    let mut shot = shot(&shared, &query)?;
+    let mut shot = remembered(shot(&shared, &query)?)?;
     shot.title = format!("{}, change {generation}", shot.title);
     let span_ns = query.seconds()?.unwrap_or(CHANGE_S) * Past::SECOND_NS;
     let now = now_ns(&shared);
@@ -228,7 +233,11 @@ pub(super) async fn pprof_profile(
         ..shot(&shared, &query)?
     };
     let window_ms = query.window_ms()?;
-    let mut response = picture(&shared, Ask::Next { shot, window_ms }, Format::Pprof).await?;
+    let mut response = if by_itself(&shared, &query, &shot).await? {
+        own_picture(shot, window_ms).await?
+    } else {
+        picture(&shared, Ask::Next { shot, window_ms }, Format::Pprof).await?
+    };
     let name = header::HeaderValue::from_static("attachment; filename=\"profile\"");
     response
         .headers_mut()
@@ -293,16 +302,63 @@ fn shot(shared: &Shared, query: &GraphQuery) -> Result<Shot, Refusal> {
     })
 }
 
+/// What is remembered is CPU time alone, and nothing else must look like it.
+fn remembered(shot: Shot) -> Result<Shot, Refusal> {
+    match shot.kind {
+        Kind::Cpu => Ok(shot),
+        Kind::Offcpu | Kind::Wall => Err(Refusal::Malformed(
+            "of the past CPU time alone is remembered: leave out `type`".to_owned(),
+        )),
+    }
+}
+
+/// Whether the sidecar must look at itself from inside, because the kernel lets its profiler not.
+async fn by_itself(shared: &Shared, query: &GraphQuery, shot: &Shot) -> Result<bool, Refusal> {
+    if query.target != Some(query::Target::Own) || shot.kind != Kind::Cpu {
+        return Ok(false);
+    }
+    let question = Ask::Capabilities {
+        pid: shot.pid,
+        own_profile: None,
+    };
+    match ask(shared, question).await?.outcome {
+        Outcome::Capabilities { steps, .. } => Ok(!steps
+            .iter()
+            .any(|step| step.reached && step.rung.has_native_stacks())),
+        other => Err(refusal(other)),
+    }
+}
+
+/// The sidecar's own time, seen from inside.
+async fn own_picture(shot: Shot, window_ms: u64) -> Result<Response, Refusal> {
+    let format = shot.format;
+    let taking = tokio::task::spawn_blocking(move || shoot_own(&shot, window_ms));
+    match taking.await {
+        Ok(Ok(bytes)) => Ok(drawn(format, bytes.into())),
+        Ok(Err(error)) if error.kind() == io::ErrorKind::WouldBlock => Err(Refusal::Later {
+            after_s: window_ms.div_ceil(1_000),
+            detail: "another graph of the same kind is being taken",
+        }),
+        Ok(Err(error)) => {
+            tracing::warn!(%error, "no graph of this process could be made");
+            Err(Refusal::Internal)
+        }
+        Err(_) => Err(Refusal::Internal),
+    }
+}
+
+fn drawn(format: Format, bytes: Bytes) -> Response {
+    let mut response = ([(header::CONTENT_TYPE, format.media())], bytes).into_response();
+    if format == Format::Svg {
+        response.extensions_mut().insert(PICTURE);
+    }
+    response
+}
+
 async fn picture(shared: &Shared, question: Ask, format: Format) -> Result<Response, Refusal> {
     let FlameAnswer { outcome, bytes } = ask(shared, question).await?;
     match outcome {
-        Outcome::Graph { .. } => {
-            let mut response = ([(header::CONTENT_TYPE, format.media())], bytes).into_response();
-            if format == Format::Svg {
-                response.extensions_mut().insert(PICTURE);
-            }
-            Ok(response)
-        }
+        Outcome::Graph { .. } => Ok(drawn(format, bytes)),
         other => Err(refusal(other)),
     }
 }

@@ -1,7 +1,7 @@
 //! The guard before every route: who may ask, and what the answer allows a browser to do.
 //!
 //! Where a request comes from is judged by [`origin`](crate::origin). Nothing here changes anything, so only GET and HEAD are
-//! taken. Each answer forbids scripts, foreign content, framing, sniffing, referrers and caching; only the dashboard may run
+//! taken, and POST where a text comes along to be checked. Each answer forbids scripts, foreign content, framing, sniffing, referrers and caching; only the dashboard may run
 //! its own script.
 
 use crate::origin::{Names, Stray};
@@ -19,6 +19,9 @@ pub struct Reserve;
 
 /// The paths that are answered even over the last connections.
 pub const HEALTH_PATHS: [&str; 3] = ["/livez", "/healthz", "/readyz"];
+
+/// The path that takes a text, and so POST alone.
+pub const CHECK_PATH: &str = "/api/v1/configuration/check";
 
 /// What a page's content may do, where that differs from the plain page's; a handler adds it to its answer.
 #[derive(Clone, Copy, Debug)]
@@ -69,7 +72,8 @@ impl Guard {
             return Err(Refusal::Busy("too many connections are open"));
         }
         self.names.check(request.uri(), request.headers())?;
-        if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        let checks = request.uri().path() == CHECK_PATH && request.method() == Method::POST;
+        if !checks && !matches!(*request.method(), Method::GET | Method::HEAD) {
             return Err(Refusal::Method);
         }
         Ok(())

@@ -103,6 +103,11 @@ pub(super) fn readiness(shared: &Shared) -> Readiness {
         },
     );
     checks.insert("configuration".to_owned(), configuration(&view));
+    if let Some(damaged) = &view.damaged {
+        // What is lost is lost; the sidecar does its work all the same.
+        let text = damaged.to_string();
+        checks.insert("history".to_owned(), Check { ok: true, text });
+    }
     let closing = *shared.closing.borrow();
     if closing {
         let text = "the sidecar is shutting down".to_owned();

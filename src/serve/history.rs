@@ -8,7 +8,7 @@ use crate::serve::error::Refusal;
 use crate::serve::routes::{find, json};
 use crate::view::pack::SampleHistory;
 use crate::view::ring::Ring;
-use crate::view::{HostView, Stored};
+use crate::view::{HostView, Sort, Stored};
 use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
@@ -47,6 +47,7 @@ pub(super) struct DecisionQuery {
     limit: Option<usize>,
     pool: Option<String>,
     action: Option<Action>,
+    entry: Option<Sort>,
 }
 
 /// What was read, oldest first. After `since` the first ones, without it the last ones.
@@ -90,7 +91,7 @@ pub(super) async fn decisions(
     // An id of another start says nothing about these numbers.
     let since = since.filter(|id| *id.boot == *view.boot);
     let after = since.as_ref().map_or(0, |id| id.sequence);
-    let newer = source(host, query.action)
+    let newer = source(host, query.action, query.entry)
         .iter()
         .rev()
         .take_while(|entry| since.is_none() || entry.sequence > after)
@@ -99,6 +100,7 @@ pub(super) async fn decisions(
                 .action
                 .is_none_or(|action| entry.action == Some(action))
         })
+        .filter(|entry| query.entry.is_none_or(|sort| entry.sort == sort))
         .filter(|entry| query.pool.is_none() || query.pool.as_deref() == entry.pool.as_deref())
         .cloned();
     let chosen: Vec<Arc<Stored>> = limited(newer.collect(), since.is_some(), query.limit);
@@ -115,10 +117,11 @@ pub(super) async fn decisions(
     Ok(response)
 }
 
-/// Where entries of this action reach furthest back.
-fn source(host: &HostView, action: Option<Action>) -> &Ring<Arc<Stored>> {
+/// Where entries of this action and sort reach furthest back.
+fn source(host: &HostView, action: Option<Action>, sort: Option<Sort>) -> &Ring<Arc<Stored>> {
     let oldest = |ring: &Ring<Arc<Stored>>| ring.iter().next().map(|entry| entry.sequence);
-    let is_deed = action.is_some_and(|action| !matches!(action, Action::Hold | Action::Advise));
+    let is_deed = action.is_some_and(|action| !matches!(action, Action::Hold | Action::Advise))
+        || sort.is_some_and(|sort| sort != Sort::Decision);
     if is_deed && oldest(&host.deeds) < oldest(&host.entries) {
         &host.deeds
     } else {

@@ -163,7 +163,10 @@ fn figures<'a>(
     if !pool.knobs.contains_key(KnobName::WORKERS) {
         let knobs = pool.knobs.iter();
         let shown = knobs.map(|(name, knob)| (name.as_str(), Some(setting(knob))));
-        return shown.chain([("changes", Some(changes(pool)))]).collect();
+        let own = pool.figures.iter();
+        let own = own.map(|(name, value)| (name.as_str(), Some(value.to_string())));
+        let changes = [("changes", Some(changes(pool)))];
+        return shown.chain(own).chain(changes).collect();
     }
     let load = pool.decision.as_ref().and_then(|decision| decision.load);
     let of = |read: fn(&PoolSample) -> Option<f64>| sample.and_then(read);

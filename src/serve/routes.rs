@@ -2,7 +2,8 @@
 
 use crate::serve::error::Refusal;
 use crate::serve::{
-    Deps, STREAMS_MAX, Shared, dashboard, events, flame, health, history, metrics, page,
+    Deps, STREAMS_MAX, Shared, configuration, dashboard, events, flame, guard, health, history,
+    metrics, overview, page,
 };
 use crate::view::{HostView, View};
 use axum::extract::{Path, State};
@@ -12,7 +13,6 @@ use axum::routing::{MethodRouter, get};
 use axum::{Json, Router};
 use std::sync::Arc;
 use tokio::sync::{Semaphore, watch};
-use trimtab_protocol::configuration::ConfigurationStatus;
 use trimtab_protocol::view::{HostBrief, Hosts};
 
 /// Every route. The table in the module's documentation says the same, and a test compares them.
@@ -35,7 +35,13 @@ pub(super) fn table() -> Vec<(&'static str, MethodRouter<Shared>)> {
         ("/api/v1/hosts/{id}/status", get(status)),
         ("/api/v1/hosts/{id}/samples", get(history::samples)),
         ("/api/v1/hosts/{id}/decisions", get(history::decisions)),
-        ("/api/v1/configuration", get(configuration)),
+        ("/api/v1/hosts/{id}/history", get(overview::show)),
+        ("/api/v1/configuration", get(configuration::status)),
+        (
+            "/api/v1/configuration/effective",
+            get(configuration::effective),
+        ),
+        (guard::CHECK_PATH, configuration::check()),
         ("/api/v1/events", get(events::stream)),
     ]);
     table
@@ -68,6 +74,7 @@ fn of(
     let shared = Shared {
         deps: Arc::new(deps),
         streams: Arc::new(Semaphore::new(STREAMS_MAX)),
+        checks: Arc::new(Semaphore::new(1)),
         closing,
     };
     let routes = table
@@ -101,10 +108,6 @@ async fn status(State(shared): State<Shared>, Path(id): Path<String>) -> Result<
     let host = find(&view, &id)?;
     let text = serde_json::to_string(&*host.status).map_err(|_| Refusal::Internal)?;
     Ok(json(text))
-}
-
-async fn configuration(State(shared): State<Shared>) -> Json<ConfigurationStatus> {
-    Json((*shared.view().configuration).clone())
 }
 
 /// The host of this name.

@@ -55,6 +55,10 @@ impl SampleHistory {
             sample.memory_limit_bytes,
             sample.threads,
             sample.tasks,
+            fraction(sample.read_bytes_per_s),
+            fraction(sample.written_bytes_per_s),
+            fraction(sample.received_bytes_per_s),
+            fraction(sample.sent_bytes_per_s),
         ]);
         for (name, pool) in &sample.pools {
             let Some(index) = self.index(name) else {
@@ -97,13 +101,31 @@ impl SampleHistory {
         reader.number().unwrap_or(0)
     }
 
+    /// When a sample was read, in milliseconds since 1970.
+    #[must_use]
+    pub fn at_ms(packed: &Packed) -> u64 {
+        Reader(&packed.0).number().unwrap_or(0)
+    }
+
     /// Reads one sample of this history.
     #[must_use]
     pub fn unpack(&self, packed: &Packed) -> Sample {
         let mut reader = Reader(&packed.0);
         let at_ms = reader.number().unwrap_or(0);
         let moment_ns = reader.number().unwrap_or(0);
-        let [cpu, quota, throttled, rss, limit, threads, tasks] = reader.masked();
+        let [
+            cpu,
+            quota,
+            throttled,
+            rss,
+            limit,
+            threads,
+            tasks,
+            read,
+            written,
+            received,
+            sent,
+        ] = reader.masked();
         let mut sample = Sample {
             at_ms,
             moment_ns,
@@ -114,6 +136,10 @@ impl SampleHistory {
             memory_limit_bytes: limit,
             threads,
             tasks,
+            read_bytes_per_s: unscaled(read),
+            written_bytes_per_s: unscaled(written),
+            received_bytes_per_s: unscaled(received),
+            sent_bytes_per_s: unscaled(sent),
             pools: std::collections::BTreeMap::new(),
         };
         while let Some(index) = reader.number() {
@@ -307,12 +333,14 @@ mod tests {
             at in (any::<u64>(), any::<u64>()),
             f in (decimal(), decimal(), decimal()),
             n in (figure(), figure(), figure(), figure()),
+            io in (decimal(), decimal(), decimal(), decimal()),
             pools in proptest::collection::btree_map("[a-z]{1,3}", pool(), 0..4),
         ) -> Sample {
             Sample {
                 at_ms: at.0, moment_ns: at.1,
                 cpu_cores: f.0, quota_cores: f.1, throttled_share: f.2,
                 rss_bytes: n.0, memory_limit_bytes: n.1, threads: n.2, tasks: n.3,
+                read_bytes_per_s: io.0, written_bytes_per_s: io.1, received_bytes_per_s: io.2, sent_bytes_per_s: io.3,
                 pools: pools.into_iter().map(|(name, pool)| (PoolName::from(name), pool)).collect(),
             }
         }
@@ -376,6 +404,10 @@ mod tests {
             memory_limit_bytes: Some(2 << 30),
             threads: Some(80),
             tasks: Some(900),
+            read_bytes_per_s: Some(0.0),
+            written_bytes_per_s: Some(20_480.5),
+            received_bytes_per_s: Some(1_250_000.25),
+            sent_bytes_per_s: Some(12_500_000.25),
             pools: BTreeMap::from([(PoolName::from("web"), pool)]),
         };
         let mut history = SampleHistory::new(3_600, 1 << 20);

@@ -15,7 +15,7 @@ fn socket(service: &Service, name: &str) -> PathBuf {
 }
 
 /// Gives a command by the command line: the exit code, what it wrote, and what it complained of.
-async fn tell(service: &Service, words: &str) -> (i32, String, String) {
+pub(crate) async fn tell(service: &Service, words: &str) -> (i32, String, String) {
     let mut command = trimtab();
     command.args(words.split(' '));
     command.arg("--socket").arg(socket(service, "sidecar"));
@@ -30,7 +30,7 @@ async fn asked(mut command: Command) -> (i32, String, String) {
 }
 
 /// A command that is done in full.
-async fn done(service: &Service, words: &str) -> CommandReceipt {
+pub(crate) async fn done(service: &Service, words: &str) -> CommandReceipt {
     let (code, out, err) = tell(service, words).await;
     assert_eq!((code, err.as_str()), (0, ""), "{words}: {out}");
     serde_json::from_str(&out).unwrap()

@@ -18,6 +18,7 @@ mod others;
 mod pages;
 mod reference;
 mod reload;
+mod replay;
 mod starts;
 mod support;
 mod tuning;

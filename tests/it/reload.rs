@@ -1,5 +1,6 @@
 //! Files that are edited while the sidecar runs.
 
+use crate::hands::{done, tell};
 use crate::support::{BRISK, SLOW, Service, Sidecar, until};
 use std::path::{Path, PathBuf};
 use trimtab_protocol::configuration::{ConfigurationStatus, ReloadResult};
@@ -160,4 +161,81 @@ async fn a_limit_that_is_moved_far_waits_and_a_key_that_needs_a_restart_is_told(
         (status.needs_restart == ["log.level"]).then_some(status)
     });
     assert!(told.await.waiting.is_empty());
+}
+
+/// The bound of the workers of `web` that is in force.
+async fn workers_max(sidecar: &Sidecar) -> Option<u64> {
+    let status = sidecar.status().await?;
+    Some(status.pools.get("web")?.knobs["workers"].max)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_operator_approves_or_rejects_what_waits_and_the_ledger_says_who() {
+    let service = Service::start(BRISK);
+    let sidecar = start(&service, 8).await;
+    let directory = service.directory.path();
+    let until_max = async |max: u64| {
+        let what = format!("{max} workers at most");
+        until(&what, || async {
+            workers_max(&sidecar).await.filter(|it| *it == max)
+        })
+        .await
+    };
+    let until_waiting = async || {
+        until("a set that waits", || async {
+            let status = status(&sidecar).await;
+            (!status.waiting.is_empty()).then_some(())
+        })
+        .await;
+    };
+    until_max(8).await;
+    let (code, _, err) = tell(&service, "approve").await;
+    assert!(code == 1 && err.contains("no configuration waits"), "{err}");
+
+    write_web(directory, 60, "");
+    until_waiting().await;
+    let receipt = done(&service, "approve --dry-run").await;
+    let key = "profile.web.workers.max";
+    assert!(
+        receipt.dry_run && receipt.text.contains(key),
+        "{}",
+        receipt.text
+    );
+    assert_eq!(workers_max(&sidecar).await, Some(8));
+    let receipt = done(&service, "approve").await;
+    assert!(
+        receipt.recorded && receipt.text.contains(key),
+        "{}",
+        receipt.text
+    );
+    until_max(60).await;
+
+    write_web(directory, 3, "");
+    until_waiting().await;
+    done(&service, "reject").await;
+    assert!(status(&sidecar).await.waiting.is_empty());
+    assert_eq!(workers_max(&sidecar).await, Some(60));
+    // What was rejected can be mended.
+    write_web(directory, 50, "");
+    until_max(50).await;
+
+    let entries = sidecar.decisions().await.entries;
+    let told = entries.iter().filter_map(|entry| match &entry.body {
+        EntryBody::Reload(reload) => Some(format!("{:?}", reload.result)),
+        EntryBody::Command(command) => Some(command.asked.word().to_owned()),
+        EntryBody::Decision(_) | EntryBody::Intent(_) | EntryBody::Outcome(_) => None,
+    });
+    let told: Vec<String> = told.collect();
+    // A command's line comes after what it brought about.
+    let order = [
+        "approve", "Waiting", "approve", "Approved", "approve", "Waiting", "Rejected", "reject",
+        "Applied",
+    ];
+    assert_eq!(told, order);
+    let (_, metrics) = sidecar.get("/metrics").await;
+    for result in ["approved", "rejected"] {
+        let line = format!("trimtab_config_reloads_total{{result=\"{result}\"}} 1");
+        assert!(metrics.contains(&line), "{metrics}");
+    }
+    assert!(metrics.contains("trimtab_config_waiting 0"), "{metrics}");
 }

@@ -2,7 +2,7 @@
 
 import type { DecisionEntry, Entry, OutcomeEntry, Value } from "./wire.ts";
 
-export type Fate = "trial" | "kept" | "rolled back" | "advised" | "ended";
+export type Fate = "trial" | "kept" | "rolled back" | "advised" | "observed" | "ended";
 
 export interface Change {
   key: string;
@@ -55,7 +55,7 @@ export class Ledger {
         this.begin(entry, "trial");
         break;
       case "advise":
-        this.advise(entry);
+        this.plan(entry, "advised");
         break;
       case "confirm":
         this.judge(entry, "kept");
@@ -64,6 +64,8 @@ export class Ledger {
         this.judge(entry, "rolled back");
         break;
       case "hold":
+        // Where it only observes, what it would have done stands beside why it did not.
+        if (entry.reason.kind === "mode_observes" && entry.change) this.plan(entry, "observed");
         this.hold(entry);
         break;
     }
@@ -71,7 +73,8 @@ export class Ledger {
 
   private begin(entry: DecisionEntry, fate: Fate): Change {
     const generation = entry.change?.generation;
-    const key = fate === "advised" ? `advice-${entry.id}` : changeKey(entry, generation);
+    const planned = fate === "advised" || fate === "observed";
+    const key = planned ? `plan-${entry.id}` : changeKey(entry, generation);
     const set = Object.entries(entry.change?.set ?? {}).map(([knob, { from, to }]) => ({ knob, from, to }));
     const known = this.changes.get(key);
     if (known) {
@@ -82,7 +85,7 @@ export class Ledger {
     }
     const change: Change = {
       key,
-      generation: fate === "advised" ? undefined : generation,
+      generation: planned ? undefined : generation,
       pool: entry.pool ?? "",
       set,
       begun: entry,
@@ -94,13 +97,13 @@ export class Ledger {
     return change;
   }
 
-  /** The same advice tick after tick is one advice. */
-  private advise(entry: DecisionEntry): void {
+  /** The same plan tick after tick is one plan. */
+  private plan(entry: DecisionEntry, fate: "advised" | "observed"): void {
     const pool = entry.pool ?? "";
     const wish = JSON.stringify(entry.change?.set ?? {});
     if (this.advised.get(pool) === wish) return;
     this.advised.set(pool, wish);
-    this.begin(entry, "advised");
+    this.begin(entry, fate);
   }
 
   private judge(entry: DecisionEntry, fate: Fate): void {

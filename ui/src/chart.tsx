@@ -3,7 +3,8 @@
 import { useEffect, useRef } from "preact/hooks";
 import uPlot from "uplot";
 import type { Change } from "./changes.ts";
-import { columns, type Reading } from "./history.ts";
+import { time } from "./format.ts";
+import { columns, gaps, type Reading } from "./history.ts";
 import { store } from "./store.ts";
 
 export interface Line {
@@ -25,13 +26,28 @@ export interface ChartSpec {
   show: (value: number | undefined | null) => string;
   /** How a value stands at the axis. */
   tick: (value: number) => string;
+  /** A limit that matters, with what it means. */
+  limit?: (pool: string) => { at: number; means: string } | undefined;
 }
 
 const SYNC = "trimtab";
-const HEIGHT = 108;
+const TIMES_HEIGHT = 18;
 export const AXIS_WIDTH = 46;
 
-export function Chart({ spec, pool, width }: { spec: ChartSpec; pool: string; width: number }) {
+/** How high a plot is: less on a phone, more on a wall. */
+function height(): number {
+  return innerWidth < 641 ? 98 : innerWidth > 2199 ? 164 : 124;
+}
+
+export interface ChartProperties {
+  spec: ChartSpec;
+  pool: string;
+  width: number;
+  /** Whether it is the lowest of its column, which bears the times. */
+  lowest: boolean;
+}
+
+export function Chart({ spec, pool, width, lowest }: ChartProperties) {
   const place = useRef<HTMLDivElement>(null);
   const values = useRef<HTMLSpanElement>(null);
   const plot = useRef<uPlot | undefined>(undefined);
@@ -40,16 +56,19 @@ export function Chart({ spec, pool, width }: { spec: ChartSpec; pool: string; wi
   useEffect(() => {
     if (!place.current || width < 80) return undefined;
     const made = new uPlot(
-      options(spec, width, () => showValues(made, spec, values.current)),
+      options(spec, pool, [width, lowest], () => showValues(made, spec, values.current)),
       data(spec, pool),
       place.current,
     );
     plot.current = made;
     showValues(made, spec, values.current);
-    let drawn = -1;
+    let drawn = "";
     const update = () => {
-      if (drawn === store.history.version + store.ledger.version && store.range.zoom) return;
-      drawn = store.history.version + store.ledger.version;
+      const [from, to] = shown();
+      const now = `${store.history.version} ${store.ledger.version} ${store.detail.version} ${store.openChange}`;
+      // A time that was chosen and is past stays as it is.
+      if (store.range.zoom && drawn === `${now} ${from} ${to}`) return;
+      drawn = `${now} ${from} ${to}`;
       made.setData(data(spec, pool));
       showValues(made, spec, values.current);
     };
@@ -59,7 +78,7 @@ export function Chart({ spec, pool, width }: { spec: ChartSpec; pool: string; wi
       made.destroy();
       plot.current = undefined;
     };
-  }, [spec, pool, width, theme]);
+  }, [spec, pool, width, lowest, theme]);
 
   return (
     <div class="ch">
@@ -106,10 +125,9 @@ function LineSample({ line }: { line: Line }) {
 }
 
 function data(spec: ChartSpec, pool: string): uPlot.AlignedData {
-  const [from] = shown();
-  const samples = store.history.since((from - 5) * 1000);
+  const [from, to] = shown();
   return columns(
-    samples,
+    store.samplesOf(pool, from, to),
     pool,
     spec.lines.map((line) => line.read),
   ) as uPlot.AlignedData;
@@ -123,14 +141,19 @@ export function shown(): [number, number] {
   return [last / 1000 - seconds, last / 1000];
 }
 
-function options(spec: ChartSpec, width: number, moved: () => void): uPlot.Options {
+function options(
+  spec: ChartSpec,
+  pool: string,
+  [width, lowest]: [number, boolean],
+  moved: () => void,
+): uPlot.Options {
   const style = getComputedStyle(document.documentElement);
   const color = (name: string) => style.getPropertyValue(name).trim();
   const font = `11px ${style.getPropertyValue("--sans")}`;
   return {
     width,
-    height: HEIGHT,
-    padding: [6, 1, 0, 0],
+    height: height() + (lowest ? TIMES_HEIGHT : 0),
+    padding: [6, 1, lowest ? 0 : 7, 0],
     legend: { show: false },
     cursor: {
       sync: { key: SYNC, scales: ["x", null] },
@@ -145,14 +168,14 @@ function options(spec: ChartSpec, width: number, moved: () => void): uPlot.Optio
     },
     axes: [
       {
-        size: 18,
+        size: lowest ? TIMES_HEIGHT : 0,
         font,
         stroke: color("--ink3"),
         grid: { stroke: color("--line"), width: 1 },
         ticks: { show: false },
         gap: 2,
         space: 70,
-        values: (_, ticks) => ticks.map((tick) => axisTime(tick)),
+        values: (_, ticks) => ticks.map((tick) => (lowest ? axisTime(tick) : "")),
       },
       {
         size: AXIS_WIDTH,
@@ -167,7 +190,12 @@ function options(spec: ChartSpec, width: number, moved: () => void): uPlot.Optio
     ],
     series: [{}, ...spec.lines.map((line) => series(line, color))],
     hooks: {
-      drawClear: [(plot) => drawChanges(plot, color("--mark"), color("--ink3"))],
+      drawClear: [
+        (plot) => drawGaps(plot, pool, color("--edge")),
+        (plot) => drawChanges(plot, color("--mark"), color("--ink3")),
+      ],
+      drawAxes: [(plot) => drawFloor(plot, color("--edge"))],
+      draw: [(plot) => drawLimit(plot, spec, pool, [color("--ink3"), color("--paper"), font])],
       setCursor: [moved],
       setSelect: [chosen],
     },
@@ -233,6 +261,72 @@ function axisTime(at: number): string {
   return at % 60 === 0 ? axisClock.format(at * 1000) : axisSeconds.format(at * 1000);
 }
 
+/** Hatches the times without a reading: missing is not zero. */
+function drawGaps(plot: uPlot, pool: string, edge: string): void {
+  const [from, to] = shown();
+  const { ctx, bbox } = plot;
+  for (const [start, end] of gaps(store.samplesOf(pool, from, to), pool, to)) {
+    const left = Math.max(bbox.left, plot.valToPos(start, "x", true));
+    const right = Math.min(bbox.left + bbox.width, plot.valToPos(end, "x", true));
+    if (right - left < 1) continue;
+    ctx.save();
+    ctx.beginPath();
+    ctx.rect(left, bbox.top, right - left, bbox.height);
+    ctx.clip();
+    ctx.strokeStyle = edge;
+    ctx.globalAlpha = 0.6;
+    ctx.lineWidth = devicePixelRatio;
+    ctx.beginPath();
+    for (let at = left - bbox.height; at < right; at += 6 * devicePixelRatio) {
+      ctx.moveTo(at, bbox.top + bbox.height);
+      ctx.lineTo(at + bbox.height, bbox.top);
+    }
+    ctx.stroke();
+    ctx.restore();
+  }
+}
+
+/** The line at the bottom, which is nought or the least decade. */
+function drawFloor(plot: uPlot, edge: string): void {
+  const { ctx, bbox } = plot;
+  ctx.save();
+  ctx.strokeStyle = edge;
+  ctx.globalAlpha = 0.6;
+  ctx.lineWidth = devicePixelRatio;
+  ctx.beginPath();
+  ctx.moveTo(bbox.left, bbox.top + bbox.height);
+  ctx.lineTo(bbox.left + bbox.width, bbox.top + bbox.height);
+  ctx.stroke();
+  ctx.restore();
+}
+
+function drawLimit(plot: uPlot, spec: ChartSpec, pool: string, look: [string, string, string]): void {
+  const limit = spec.limit?.(pool);
+  if (!limit) return;
+  const [ink, paper, font] = look;
+  const { ctx, bbox } = plot;
+  const y = plot.valToPos(limit.at, "y", true);
+  ctx.save();
+  ctx.strokeStyle = ink;
+  ctx.lineWidth = devicePixelRatio;
+  ctx.setLineDash([2 * devicePixelRatio, 3 * devicePixelRatio]);
+  ctx.beginPath();
+  ctx.moveTo(bbox.left, y);
+  ctx.lineTo(bbox.left + bbox.width, y);
+  ctx.stroke();
+  ctx.setLineDash([]);
+  ctx.font = font.replace("11px", `${11 * devicePixelRatio}px`);
+  ctx.textBaseline = "bottom";
+  ctx.textAlign = "left";
+  ctx.lineWidth = 4 * devicePixelRatio;
+  ctx.strokeStyle = paper;
+  const [x, top] = [bbox.left + 4 * devicePixelRatio, y - 2 * devicePixelRatio];
+  ctx.strokeText(limit.means, x, top);
+  ctx.fillStyle = ink;
+  ctx.fillText(limit.means, x, top);
+  ctx.restore();
+}
+
 /** Bands from a change's beginning to its verdict, and a line where it began. Changes of other pools are grey. */
 function drawChanges(plot: uPlot, mark: string, grey: string): void {
   const { ctx, bbox } = plot;
@@ -242,7 +336,7 @@ function drawChanges(plot: uPlot, mark: string, grey: string): void {
   ctx.rect(bbox.left, bbox.top, bbox.width, bbox.height);
   ctx.clip();
   for (const change of store.ledger.changes.values()) {
-    if (change.fate === "advised") continue;
+    if (change.generation === undefined) continue;
     const own = change.pool === store.pool;
     const open = store.openChange === change.key;
     const [from, to] = interval(change, now);
@@ -274,6 +368,9 @@ function showValues(plot: uPlot, spec: ChartSpec, place: HTMLSpanElement | null)
   if (!place) return;
   const figures = place.querySelectorAll("b");
   const index = plot.cursor.idx;
+  const at = index === null || index === undefined ? undefined : plot.data[0][index];
+  const readout = document.getElementById("cursor-at");
+  if (readout) readout.textContent = at === undefined ? "" : `at ${time(at * 1000)}`;
   spec.lines.forEach((_, line) => {
     const column = plot.data[line + 1];
     const value = index === null || index === undefined ? lastOf(column) : column?.[index];
@@ -284,6 +381,22 @@ function showValues(plot: uPlot, spec: ChartSpec, place: HTMLSpanElement | null)
 
 function lastOf(column: ArrayLike<number | null | undefined> | undefined) {
   return column?.[column.length - 1];
+}
+
+/** Moves the cursor of all charts by so many readings; the first chart leads. */
+export function moveCursor(steps: number): void {
+  const [plot] = uPlot.sync(SYNC).plots;
+  if (!plot) return;
+  const last = plot.data[0].length - 1;
+  const next = Math.min(last, Math.max(0, (plot.cursor.idx ?? last) + steps));
+  const at = plot.data[0][next];
+  if (at === undefined) return;
+  for (const each of uPlot.sync(SYNC).plots) each.setCursor({ left: each.valToPos(at, "x"), top: 10 });
+}
+
+/** Lets go of the cursor, so that the newest values are shown again. */
+export function dropCursor(): void {
+  for (const plot of uPlot.sync(SYNC).plots) plot.setCursor({ left: -10, top: -10 });
 }
 
 /** A time was chosen by dragging. */

@@ -1,8 +1,10 @@
 // The eight charts, in two columns with one time, one cursor and one zoom.
 
 import { useEffect, useRef, useState } from "preact/hooks";
+import type { Fate } from "./changes.ts";
 import { AXIS_WIDTH, Chart, type ChartSpec, shown } from "./chart.tsx";
 import * as format from "./format.ts";
+import { Glyph } from "./glyph.tsx";
 import type { Reading } from "./history.ts";
 import { Lane } from "./lane.tsx";
 import { Segments } from "./segments.tsx";
@@ -24,6 +26,15 @@ const cpuShare: Reading = (sample) =>
   sample.cpu_cores !== undefined && sample.quota_cores
     ? (sample.cpu_cores / sample.quota_cores) * 100
     : undefined;
+
+/** From where on nothing grows, as the pool's profile says. */
+function noGrowth(pool: string): { at: number; means: string } | undefined {
+  const profile = store.status?.pools[pool]?.profile;
+  const key = `profile.${profile}.memory.no_growth`;
+  const value = store.effective?.settings.find((setting) => setting.key === key)?.value;
+  const at = Number.parseFloat(value?.replaceAll('"', "") ?? "");
+  return Number.isFinite(at) ? { at, means: `no growth above ${at}` } : undefined;
+}
 
 const LEFT: ChartSpec[] = [
   {
@@ -108,6 +119,7 @@ const RIGHT: ChartSpec[] = [
     scale: "share",
     show: format.rate,
     tick: short,
+    limit: noGrowth,
     lines: [{ label: "used", color: "--s1", look: "line", read: memoryShare }],
   },
   {
@@ -123,16 +135,48 @@ const RIGHT: ChartSpec[] = [
   },
 ];
 
+/** In the order of reading; two abreast, every second one stands on the right. */
+const CHARTS = LEFT.flatMap((left, index) => [left, RIGHT[index]].filter((spec) => spec !== undefined));
+
+const rateOf = (value: number | undefined | null) =>
+  value === undefined || value === null ? format.DASH : `${format.bytes(value)}/s`;
+const FOLDED: ChartSpec[] = [
+  {
+    title: "Disk",
+    unit: () => "host, bytes/s",
+    scale: "zero",
+    show: rateOf,
+    tick: format.bytes,
+    lines: [
+      { label: "read", color: "--s1", look: "line", read: (sample) => sample.read_bytes_per_s },
+      { label: "written", color: "--s2", look: "dashed", read: (sample) => sample.written_bytes_per_s },
+    ],
+  },
+  {
+    title: "Network",
+    unit: () => "host, bytes/s",
+    scale: "zero",
+    show: rateOf,
+    tick: format.bytes,
+    lines: [
+      { label: "received", color: "--s1", look: "line", read: (sample) => sample.received_bytes_per_s },
+      { label: "sent", color: "--s2", look: "dashed", read: (sample) => sample.sent_bytes_per_s },
+    ],
+  },
+];
+
 const SPANS: [string, number][] = [
   ["1 min", 60],
   ["5 min", 300],
   ["15 min", 900],
   ["1 h", 3600],
+  ["8 h", 28_800],
 ];
 
 export function Charts() {
   const { status, pool, range } = useStore();
-  const pools = Object.keys(status?.pools ?? {});
+  const all = Object.entries(status?.pools ?? {});
+  const pools = all.filter(([, of]) => of.knobs.workers).map(([name]) => name);
   const chosen = range.zoom ? "" : String(range.seconds);
   return (
     <section class="charts" id="charts" aria-labelledby="h-charts">
@@ -148,7 +192,7 @@ export function Charts() {
           label="Time shown"
           options={SPANS.map(([name, seconds]) => [name, String(seconds)])}
           value={chosen}
-          choose={(seconds) => store.set({ range: { seconds: Number(seconds), zoom: undefined } })}
+          choose={(seconds) => store.show(Number(seconds))}
         />
         {range.zoom ? (
           <button
@@ -160,47 +204,97 @@ export function Charts() {
           </button>
         ) : null}
         <span class="readout" aria-live="off">
+          <b id="cursor-at" />
           {range.zoom ? (
             <>
               <b>{format.time(range.zoom.from * 1000)}</b> to <b>{format.time(range.zoom.to * 1000)}</b>
             </>
-          ) : null}
+          ) : (
+            <Key />
+          )}
         </span>
       </div>
-      <Grid pool={pool} />
+      <Grid pool={pool} specs={CHARTS} lane={true} />
+      <Fold pool={pool} />
     </section>
   );
 }
 
-function Grid({ pool }: { pool: string }) {
+/** What the marks' shapes mean. */
+function Key() {
+  const fates: Fate[] = ["kept", "rolled back", "trial"];
+  return (
+    <span class="keys">
+      {fates.map((fate) => (
+        <span class="key" key={fate}>
+          <Glyph fate={fate} /> {fate === "trial" ? "on trial" : fate}
+        </span>
+      ))}
+      <span class="key">
+        <i /> other pool
+      </span>
+    </span>
+  );
+}
+
+/** From this width on, charts stand two abreast. */
+const TWO_ABREAST = 740;
+
+function Grid({ pool, specs, lane }: { pool: string; specs: ChartSpec[]; lane: boolean }) {
   const grid = useRef<HTMLElement>(null);
-  const [width, setWidth] = useState(0);
+  const [room, setRoom] = useState(0);
   useEffect(() => {
     const element = grid.current;
     if (!element) return undefined;
-    const measure = () => {
-      const column = element.querySelector(".ccol");
-      if (column) setWidth(Math.floor(column.getBoundingClientRect().width));
-    };
+    const measure = () => setRoom(Math.floor(element.getBoundingClientRect().width));
     const watch = new ResizeObserver(measure);
     watch.observe(element);
     measure();
     return () => watch.disconnect();
   }, []);
+  const count = room > TWO_ABREAST ? 2 : 1;
+  const width = Math.floor((room - 24 * (count - 1)) / count);
+  const columns = Array.from({ length: count }, (_, column) =>
+    specs.filter((_spec, index) => index % count === column),
+  );
   return (
     <fieldset
       class="chartgrid"
       ref={grid as never}
-      aria-label="Time charts with one shared cursor; drag to choose a time"
+      aria-label="Time charts with one shared cursor; drag to choose a time, scroll sideways to move it"
+      onWheel={(event) => {
+        if (!store.range.zoom || Math.abs(event.deltaX) <= Math.abs(event.deltaY)) return;
+        event.preventDefault();
+        store.pan(event.deltaX / Math.max(1, width));
+      }}
     >
-      {[LEFT, RIGHT].map((specs, side) => (
-        <div class="ccol" key={side === 0 ? "left" : "right"}>
-          <Lane offset={AXIS_WIDTH} width={width} range={shown()} />
-          {specs.map((spec) => (
-            <Chart key={spec.title} spec={spec} pool={pool} width={width} />
+      {columns.map((own, column) => (
+        <div class={width < 440 ? "ccol tight" : "ccol"} key={`${count}-${column === 0 ? "left" : "right"}`}>
+          {lane ? <Lane offset={AXIS_WIDTH} width={width} range={shown()} /> : null}
+          {own.map((spec) => (
+            <Chart
+              key={spec.title}
+              spec={spec}
+              pool={pool}
+              width={width}
+              lowest={spec === own[own.length - 1]}
+            />
           ))}
         </div>
       ))}
     </fieldset>
+  );
+}
+
+/** What is looked at seldom: drawn only while it is open. */
+function Fold({ pool }: { pool: string }) {
+  const [open, setOpen] = useState(false);
+  return (
+    <details class="more" onToggle={(event) => setOpen((event.currentTarget as HTMLDetailsElement).open)}>
+      <summary>
+        Disk and network <span class="dim">2 more charts</span>
+      </summary>
+      {open ? <Grid pool={pool} specs={FOLDED} lane={false} /> : null}
+    </details>
   );
 }

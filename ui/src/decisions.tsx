@@ -1,10 +1,12 @@
 // The decisions: what was changed, why, what was expected, what came of it. Decisions to hold are folded and counted.
 
-import { useState } from "preact/hooks";
+import { useRef, useState } from "preact/hooks";
 import type { Change, Fate } from "./changes.ts";
+import * as deeds from "./deeds.ts";
 import * as format from "./format.ts";
 import { Glyph } from "./glyph.tsx";
 import { cardId } from "./lane.tsx";
+import { ChangeList } from "./profiles.tsx";
 import { Segments } from "./segments.tsx";
 import { type Store, store, useStore } from "./store.ts";
 import type { DecisionEntry, Figures, Verdict } from "./wire.ts";
@@ -17,7 +19,22 @@ export function Decisions() {
   const pools = Object.keys(page.status?.pools ?? {});
   const [more, setMore] = useState(0);
   const changes = page.ledger.newest().filter((change) => wanted(page, change));
-  const opened = changes.findIndex((change) => change.key === page.openChange);
+  // What came after a card was opened stays above a line, so that nothing moves what is being read.
+  const reading = useRef<{ key: string; newest: string | undefined } | undefined>(undefined);
+  if (page.openChange === undefined) reading.current = undefined;
+  else if (reading.current?.key !== page.openChange) {
+    reading.current = { key: page.openChange, newest: changes[0]?.key };
+  }
+  const newest = reading.current?.newest;
+  const newer =
+    newest === undefined
+      ? 0
+      : Math.max(
+          0,
+          changes.findIndex(({ key }) => key === newest),
+        );
+  const calm = changes.slice(newer);
+  const opened = calm.findIndex((change) => change.key === page.openChange);
   const shown = Math.max(SHOWN + more, opened + 1);
   return (
     <section class="decisions" id="decisions" aria-labelledby="h-dec">
@@ -29,6 +46,7 @@ export function Decisions() {
             ["all", "all"],
             ["kept", "kept"],
             ["rolled back", "rolled back"],
+            ["planned", "planned"],
           ]}
           value={page.kind}
           choose={(kind) => store.set({ kind: kind as Store["kind"] })}
@@ -51,13 +69,28 @@ export function Decisions() {
         </label>
       </div>
       <ol class="dlist">
-        {changes.slice(0, shown).map((change) => (
+        <Waiting />
+        {newer > 0 ? (
+          <li class="newer">
+            <button
+              type="button"
+              class="lnk"
+              onClick={() => {
+                reading.current = undefined;
+                store.changed();
+              }}
+            >
+              {newer} newer
+            </button>
+          </li>
+        ) : null}
+        {calm.slice(0, shown).map((change) => (
           <Card key={change.key} change={change} open={page.openChange === change.key} />
         ))}
       </ol>
-      {changes.length > shown ? (
+      {calm.length > shown ? (
         <button type="button" class="lnk older" onClick={() => setMore(shown + 20 - SHOWN)}>
-          Show older, {changes.length - shown} more
+          Show older, {calm.length - shown} more
         </button>
       ) : null}
       {changes.length === 0 ? <p class="empty">{nothing(page)}</p> : null}
@@ -66,8 +99,53 @@ export function Decisions() {
   );
 }
 
+/** The configuration that waits for a word. */
+function Waiting() {
+  const { configuration } = useStore();
+  const waiting = configuration?.waiting ?? [];
+  const far = waiting.filter(({ drastic }) => drastic);
+  const [first] = far;
+  if (!first) return null;
+  const more = waiting.length - 1;
+  return (
+    <li class="d open waits" id="waiting">
+      <div class="d-h">
+        <span class="d-g">
+          <Glyph fate="advised" />
+        </span>
+        <span class="d-w">
+          {first.key} {first.from} → {first.to}
+        </span>
+        <span class="d-o">
+          <b class="o-wait">waits for you</b>
+        </span>
+        <span class="d-y">
+          The edited files move a limit far{more > 0 ? `, and change ${more} more` : ""}. What was in force
+          before stays so until you say.
+        </span>
+      </div>
+      <div class="d-b">
+        <ChangeList changes={waiting} />
+        <div class="d-a">
+          <button
+            type="button"
+            class="lnk"
+            onClick={() => store.set({ deed: deeds.approve(waiting.length) })}
+          >
+            Approve…
+          </button>
+          <button type="button" class="lnk" onClick={() => store.set({ deed: deeds.reject() })}>
+            Reject…
+          </button>
+        </div>
+      </div>
+    </li>
+  );
+}
+
 function wanted(page: Store, change: Change): boolean {
-  const kind = page.kind === "all" || change.fate === page.kind;
+  const planned = change.fate === "advised" || change.fate === "observed";
+  const kind = page.kind === "all" || change.fate === page.kind || (page.kind === "planned" && planned);
   return kind && (page.onlyPool === undefined || page.onlyPool === change.pool);
 }
 
@@ -108,9 +186,14 @@ function title(change: Change): string {
 }
 
 function tone(fate: Fate): string {
-  return { kept: "o-kept", trial: "o-trial", "rolled back": "o-back", advised: "o-wait", ended: "o-back" }[
-    fate
-  ];
+  return {
+    kept: "o-kept",
+    trial: "o-trial",
+    "rolled back": "o-back",
+    advised: "o-wait",
+    observed: "o-wait",
+    ended: "o-back",
+  }[fate];
 }
 
 function outcomeWord(change: Change): string {
@@ -119,6 +202,7 @@ function outcomeWord(change: Change): string {
     trial: "on trial",
     "rolled back": "rolled back",
     advised: "would try",
+    observed: "would have",
     ended: "ended",
   }[change.fate];
 }
@@ -162,9 +246,47 @@ function Body({ change }: { change: Change }) {
       {bounds.map((bound) => (
         <p class="side" key={bound.key}>
           Bound by <code>{bound.key}</code>,{" "}
-          {bound.file === "" ? "built in" : `${bound.file}:${bound.line}:${bound.column}`}.
+          <span title={`${bound.file}:${bound.line}:${bound.column}`}>
+            {bound.file === "" ? "built in" : `${bound.file.split("/").pop()}, line ${bound.line}`}
+          </span>
+          .
         </p>
       ))}
+      <Links change={change} />
+    </div>
+  );
+}
+
+/** From a decision to its flamegraph, and to its undoing. */
+function Links({ change }: { change: Change }) {
+  const { status } = useStore();
+  const pool = status?.pools[change.pool];
+  const [first] = change.set;
+  const undoes = change.fate === "kept" || change.fate === "trial";
+  const { generation } = change;
+  return (
+    <div class="d-a">
+      {generation === undefined ? null : (
+        <button
+          type="button"
+          class="lnk"
+          onClick={() => {
+            store.look({ what: "change", generation });
+            document.getElementById("flame")?.scrollIntoView();
+          }}
+        >
+          Flamegraph before / after
+        </button>
+      )}
+      {undoes && pool && first ? (
+        <button
+          type="button"
+          class="lnk right"
+          onClick={() => store.set({ deed: deeds.pin(change.pool, pool, first.knob, first.from) })}
+        >
+          Undo…
+        </button>
+      ) : null}
     </div>
   );
 }
@@ -286,24 +408,27 @@ function proofText(
 }
 
 function Held() {
-  const { ledger } = useStore();
-  const reasons = [...ledger.held.entries()].sort(([, left], [, right]) => right.count - left.count);
-  const total = reasons.reduce((sum, [, { count }]) => sum + count, 0);
+  const { ledger, status } = useStore();
+  const counted = Object.entries(status?.held ?? {});
+  const reasons = counted.sort(([, left], [, right]) => right - left);
+  const total = reasons.reduce((sum, [, count]) => sum + count, 0);
   if (total === 0) return null;
   return (
     <details class="held">
-      <summary>
-        Held {format.number(total)} times since {format.time(ledger.heldSince ?? 0)} and said why each time
-      </summary>
+      <summary>Held {format.number(total)} times since the sidecar's start and said why each time</summary>
       <ul>
-        {reasons.map(([kind, { count, text, pool }]) => (
-          <li key={kind}>
-            <b>{format.number(count)}</b>
-            <span>
-              {format.words(kind)}; last, {pool}: {text}
-            </span>
-          </li>
-        ))}
+        {reasons.map(([kind, count]) => {
+          const last = ledger.held.get(kind);
+          return (
+            <li key={kind}>
+              <b>{format.number(count)}</b>
+              <span>
+                {format.words(kind)}
+                {last ? `; last, ${last.pool}: ${last.text}` : ""}
+              </span>
+            </li>
+          );
+        })}
       </ul>
     </details>
   );

@@ -1,6 +1,6 @@
 // What was read, as columns that a chart can draw. A gap in the readings stays a gap.
 
-import type { PoolSample, Sample } from "./wire.ts";
+import type { Overview, PoolSample, Sample } from "./wire.ts";
 
 /** The most samples that are kept: an hour at four a second, or four hours at one. */
 const SAMPLES_MAX = 14_400;
@@ -18,8 +18,23 @@ export class History {
     return this.samples.length;
   }
 
+  /** When the oldest sample was read, in milliseconds since 1970. */
+  get first(): number | undefined {
+    return this.samples[0]?.at_ms;
+  }
+
   get last(): Sample | undefined {
     return this.samples[this.samples.length - 1];
+  }
+
+  /** When anything of the host was read last, in milliseconds since 1970. */
+  get lastRead(): number | undefined {
+    return this.samples.findLast(({ pools }) => Object.keys(pools).length > 0)?.at_ms;
+  }
+
+  /** When a pool's work was measured last. */
+  lastOf(pool: string): number | undefined {
+    return this.samples.findLast(({ pools }) => pools[pool]?.goodput_per_s !== undefined)?.at_ms;
   }
 
   /** Takes in what the sidecar holds. After its restart it holds less than this page, and what is older stays. */
@@ -41,17 +56,74 @@ export class History {
     this.version += 1;
   }
 
-  /** The samples at or after a time, in milliseconds since 1970. */
-  since(fromMs: number): Sample[] {
+  /** A time in seconds since 1970 as nanoseconds of the host's boot-time clock, by the sample that is nearest. */
+  momentOf(at: number): number | undefined {
+    const [after] = this.since(at * 1000);
+    const near = after ?? this.last;
+    return near && Math.round(near.moment_ns + (at * 1000 - near.at_ms) * 1e6);
+  }
+
+  /** The samples at or after a time and before another, in milliseconds since 1970. */
+  since(fromMs: number, untilMs = Number.POSITIVE_INFINITY): Sample[] {
+    const from = this.place(fromMs);
+    return this.samples.slice(from, untilMs === Number.POSITIVE_INFINITY ? undefined : this.place(untilMs));
+  }
+
+  /** Where the first sample at or after a time stands. */
+  private place(atMs: number): number {
     let low = 0;
     let high = this.samples.length;
     while (low < high) {
       const middle = (low + high) >> 1;
-      if ((this.samples[middle]?.at_ms ?? 0) < fromMs) low = middle + 1;
+      if ((this.samples[middle]?.at_ms ?? 0) < atMs) low = middle + 1;
       else high = middle;
     }
-    return this.samples.slice(low);
+    return low;
   }
+}
+
+/**
+ * A long time as samples: two a column, the least and the most, so that a line through them covers what was between. A column
+ * without a reading has neither.
+ */
+export function unfold(overview: Overview): Sample[] {
+  const { from_ms, until_ms, columns: count, host_figures, pool_figures } = overview;
+  const width = (until_ms - from_ms) / count;
+  const samples: Sample[] = [];
+  for (let column = 0; column < count; column += 1) {
+    for (const [side, place] of [
+      ["least", 0.25],
+      ["most", 0.75],
+    ] as const) {
+      const take = (figures: Overview["host_figures"]) =>
+        Object.fromEntries(
+          Object.entries(figures).flatMap(([name, range]) => {
+            const value = range[side][column];
+            return value === null || value === undefined ? [] : [[name, value]];
+          }),
+        );
+      const [host, pool] = [take(host_figures), take(pool_figures)];
+      if (Object.keys(host).length + Object.keys(pool).length === 0) continue;
+      const at_ms = from_ms + (column + place) * width;
+      samples.push({ at_ms, moment_ns: 0, ...host, pools: { [overview.pool ?? ""]: pool } });
+    }
+  }
+  return samples;
+}
+
+/** The times without a reading of a pool, in seconds: pauses between samples, samples without it, and the end until `now`. */
+export function gaps(samples: Sample[], pool: string, now: number): [number, number][] {
+  const step = usualStep(samples);
+  const found: [number, number][] = [];
+  let last: number | undefined;
+  for (const sample of samples) {
+    if (sample.pools[pool] === undefined) continue;
+    const at = sample.at_ms / 1000;
+    if (last !== undefined && at - last > step * GAP_STEPS) found.push([last + step / 2, at - step / 2]);
+    last = at;
+  }
+  if (last !== undefined && now - last > Math.max(step * GAP_STEPS, 3)) found.push([last + step / 2, now]);
+  return found;
 }
 
 /** A reading of one sample: a figure, or nothing. */

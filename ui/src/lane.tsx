@@ -19,7 +19,7 @@ export function Lane({ offset, width, range }: { offset: number; width: number; 
   const room = Math.max(1, width - offset - 1);
   const marks: Mark[] = [];
   for (const change of ledger.changes.values()) {
-    if (change.fate === "advised") continue;
+    if (change.generation === undefined) continue;
     const at = change.begun.at_ms / 1000;
     if (at < from || at > to) continue;
     const left = ((at - from) / (to - from)) * room;

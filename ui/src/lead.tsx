@@ -3,7 +3,7 @@
 import * as format from "./format.ts";
 import { states } from "./states.tsx";
 import { type Store, useStore } from "./store.ts";
-import type { PoolStatus } from "./wire.ts";
+import type { HostStatus, PoolStatus } from "./wire.ts";
 
 /** From what one reads about first to what needs no word. */
 const ORDER = ["stuck", "memory_risk", "starved", "cpu_bound", "downstream_bound", "blind", "ample", "idle"];
@@ -40,12 +40,15 @@ function first({ status, ledger }: Store) {
   const [name, pool] = worst;
   const regime = pool.decision?.regime ?? "blind";
   if (regime === "ample" || regime === "idle") return "All pools have what they need.";
-  return `${name} is ${format.words(regime)}. ${pool.text}`;
+  const text = format.sentence(pool.text);
+  const held = pool.text.startsWith("Held: ");
+  return `${name} is ${format.words(regime)}${held ? ":" : "."} ${text}`;
 }
 
 function byTrouble(pools: Record<string, PoolStatus>): [string, PoolStatus][] {
   const rank = (pool: PoolStatus) => ORDER.indexOf(pool.decision?.regime ?? "blind");
-  return Object.entries(pools).sort(([, left], [, right]) => rank(left) - rank(right));
+  const sized = Object.entries(pools).filter(([, pool]) => pool.knobs.workers);
+  return sized.sort(([, left], [, right]) => rank(left) - rank(right));
 }
 
 function second({ status }: Store): string {
@@ -57,16 +60,36 @@ function second({ status }: Store): string {
     counts.rolled_back += pool.changes.rolled_back;
   }
   if (counts.made === 0) return "No change was made since the sidecar's start.";
+  const deadline = Object.values(status.pools).find((pool) => pool.trial_expires_in_ms !== undefined);
+  const ends =
+    deadline?.trial_expires_in_ms === undefined
+      ? ""
+      : ` The host undoes the trial by itself in ${format.span(deadline.trial_expires_in_ms / 1000)}, unless it is kept.`;
   const open = counts.made - counts.kept - counts.rolled_back;
   const rest = open > 0 ? `, ${open} on trial` : "";
-  return `Since the sidecar's start: ${counts.made} changes; ${counts.kept} kept, ${counts.rolled_back} rolled back${rest}.`;
+  return `Since the sidecar's start: ${counts.made} changes; ${counts.kept} kept, ${counts.rolled_back} rolled back${rest}.${ends}`;
+}
+
+function lease(status: HostStatus | undefined): string {
+  if (!status || status.absent) return "unknown";
+  if (status.mode !== "act") return "not asked for";
+  if (status.lease_ours) return "held";
+  return status.lease_holder ? `with ${status.lease_holder}` : "none";
 }
 
 function Facts() {
   const page = useStore();
-  const { status, link, statusAt } = page;
+  const { status, link, statusAt, history } = page;
   const age = (Date.now() - statusAt) / 1000 + (status?.age_ms ?? 0) / 1000;
   const live = link.state === "live" && status && !status.absent && age < 5;
+  // Nothing was ever read, what was read is old, or this page hears nothing: each has its own shape.
+  const reading = live
+    ? ({ dot: "dot", word: "live" } as const)
+    : link.state === "lost"
+      ? ({ dot: "dot off", word: "cut off" } as const)
+      : history.lastRead === undefined
+        ? ({ dot: "dot bad", word: "no host" } as const)
+        : ({ dot: "dot warn", word: "old" } as const);
   const troubles = states(page).filter((state) => state.tone !== "info").length;
   const pools = Object.values(status?.pools ?? {});
   const read = pools.filter((pool) => pool.decision && pool.decision.regime !== "blind").length;
@@ -79,15 +102,22 @@ function Facts() {
       <div>
         <dt>Lease</dt>
         <dd>
-          {status?.lease_ours ? "held" : status?.lease_holder ? "with another" : "none"}
-          {status?.lease_holder ? <small>{status.lease_holder}</small> : null}
+          {lease(status)}
+          {status?.lease_ours && status.epoch !== undefined ? (
+            <small>
+              epoch {status.epoch}
+              {status.lease_expires_in_ms === undefined
+                ? ""
+                : `, ${format.span(status.lease_expires_in_ms / 1000)} left`}
+            </small>
+          ) : null}
         </dd>
       </div>
       <div>
         <dt>Reading</dt>
         <dd>
-          <span class={live ? "dot" : "dot warn"} />
-          {live ? "live" : "not live"} <small>{status ? `${age.toFixed(1)} s ago` : ""}</small>
+          <span class={reading.dot} />
+          {reading.word} <small>{status ? `${age.toFixed(1)} s ago` : ""}</small>
         </dd>
       </div>
       <div>

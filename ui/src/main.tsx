@@ -3,11 +3,16 @@
 import { render } from "preact";
 import "uplot/dist/uPlot.min.css";
 import "./style.css";
+import { dropCursor, moveCursor } from "./chart.tsx";
 import { Charts } from "./charts.tsx";
 import { Decisions } from "./decisions.tsx";
+import * as deeds from "./deeds.ts";
+import { Done, HandDialog } from "./dialog.tsx";
+import { Flamegraph } from "./flame.tsx";
 import * as format from "./format.ts";
 import { Lead } from "./lead.tsx";
-import { Pools } from "./pools.tsx";
+import { HandsOfPool, Pools } from "./pools.tsx";
+import { Profiles } from "./profiles.tsx";
 import { StateBar } from "./states.tsx";
 import { store, useStore } from "./store.ts";
 
@@ -25,11 +30,14 @@ function Page() {
       <StateBar />
       <main>
         <Lead />
+        <Done />
         <Pools />
         <div class="work">
           <Charts />
           <Decisions />
         </div>
+        <Flamegraph />
+        <Profiles />
       </main>
       <footer class="foot">
         <span>
@@ -38,9 +46,12 @@ function Page() {
         </span>
         <span>Times are local.</span>
         <span>
-          <kbd>d</kbd> next decision, <kbd>Esc</kbd> show all, <kbd>t</kbd> theme
+          <kbd>d</kbd> next decision, <kbd>f</kbd> freeze, <kbd>/</kbd> find, <kbd>←</kbd> <kbd>→</kbd>{" "}
+          cursor, with <kbd>Shift</kbd> the chosen time, <kbd>Esc</kbd> show all, <kbd>t</kbd> theme
         </span>
       </footer>
+      <HandDialog />
+      <HandsOfPool />
     </div>
   );
 }
@@ -50,6 +61,7 @@ function Header() {
   const about = [
     status?.app ? `${status.app} ${status.version}`.trim() : "",
     status?.pid ? `pid ${status.pid}` : "",
+    status?.uptime_ms ? `up ${format.span(status.uptime_ms / 1000)}` : "",
   ];
   return (
     <header class="bar">
@@ -71,6 +83,8 @@ function Header() {
           <a href="#pools">Pools</a>
           <a href="#charts">Charts</a>
           <a href="#decisions">Decisions</a>
+          <a href="#flame">Flamegraph</a>
+          <a href="#profiles">Profiles</a>
         </nav>
         <div class="hands">
           <button
@@ -83,6 +97,22 @@ function Header() {
               <circle cx="8" cy="8" r="5.6" fill="none" stroke="currentColor" stroke-width="1.4" />
               <path d="M8 2.4a5.6 5.6 0 0 1 0 11.2z" fill="currentColor" />
             </svg>
+          </button>
+          <button
+            type="button"
+            class="btn"
+            id="freeze"
+            onClick={() => store.set({ deed: status?.frozen ? deeds.lift() : deeds.freeze() })}
+          >
+            <svg viewBox="0 0 16 16" width="14" height="14" aria-hidden="true">
+              <path
+                d={status?.frozen ? "M5 3.5v9l7-4.5z" : "M4.5 3.5v9M11.5 3.5v9"}
+                fill={status?.frozen ? "currentColor" : "none"}
+                stroke="currentColor"
+                stroke-width={status?.frozen ? "0" : "2.6"}
+              />
+            </svg>
+            {status?.frozen ? "Lift the freeze" : "Freeze"}
           </button>
         </div>
       </div>
@@ -119,7 +149,19 @@ function pressed(event: KeyboardEvent): void {
   const target = event.target as HTMLElement;
   if (event.ctrlKey || event.metaKey || event.altKey || /^(input|select|textarea)$/i.test(target.tagName))
     return;
+  if (store.deed || store.hands) return;
+  if (event.key === "/") {
+    event.preventDefault();
+    document.querySelector<HTMLInputElement>(".find")?.focus();
+  }
   if (event.key === "t") switchTheme();
+  if (event.key === "f") store.set({ deed: store.status?.frozen ? deeds.lift() : deeds.freeze() });
+  const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+  if (step !== undefined && !target.closest("[role=radiogroup]")) {
+    if (event.shiftKey) store.pan(step * 0.1);
+    else moveCursor(step);
+  }
+  if (event.key === "Escape") dropCursor();
   if (event.key === "Escape") store.set({ range: { ...store.range, zoom: undefined } });
   if (event.key === "d") nextDecision();
 }

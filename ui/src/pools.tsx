@@ -1,5 +1,7 @@
 // The pools, a line each: what limits it now, its size, what it achieves.
 
+import { useEffect, useRef } from "preact/hooks";
+import * as deeds from "./deeds.ts";
 import * as format from "./format.ts";
 import { recentMean } from "./history.ts";
 import { store, useStore } from "./store.ts";
@@ -10,7 +12,9 @@ const RECENT_MS = 10_000;
 
 export function Pools() {
   const { status } = useStore();
-  const pools = Object.entries(status?.pools ?? {});
+  const all = Object.entries(status?.pools ?? {});
+  const pools = all.filter(([, pool]) => pool.knobs.workers);
+  const parts = all.filter(([, pool]) => !pool.knobs.workers);
   return (
     <section id="pools" aria-labelledby="h-pools">
       <h2 id="h-pools" class="vh">
@@ -22,9 +26,51 @@ export function Pools() {
         {pools.map(([name, pool]) => (
           <Row key={name} name={name} pool={pool} sample={recent(name, status?.sample.pools[name])} />
         ))}
-        {pools.length === 0 ? <p class="empty">No pool is known yet.</p> : null}
+        {all.length === 0 ? <p class="empty">No pool is known yet.</p> : null}
       </div>
+      <Parts parts={parts} />
     </section>
+  );
+}
+
+/** What has knobs and no workers: nothing queues there, so its values are all there is to show. */
+function Parts({ parts }: { parts: [string, PoolStatus][] }) {
+  if (parts.length === 0) return null;
+  return (
+    <details class="parts">
+      <summary>
+        {parts.length} {parts.length === 1 ? "part" : "parts"} without workers{" "}
+        <span class="dim">{parts.map(([name]) => name).join(", ")}</span>
+      </summary>
+      <table class="eff">
+        <thead>
+          <tr>
+            <th scope="col">Part</th>
+            <th scope="col">values</th>
+            <th scope="col">what is so</th>
+          </tr>
+        </thead>
+        <tbody>
+          {parts.map(([name, pool]) => (
+            <tr key={name}>
+              <td>
+                <button type="button" class="lnk" onClick={() => store.set({ hands: name })}>
+                  {name}
+                </button>
+              </td>
+              <td>
+                {Object.entries(pool.knobs)
+                  .map(([knob, { value }]) => `${knob} ${value}`)
+                  .join(", ")}
+              </td>
+              <td>
+                {limits(pool)} Profile {pool.profile}.
+              </td>
+            </tr>
+          ))}
+        </tbody>
+      </table>
+    </details>
   );
 }
 
@@ -71,8 +117,21 @@ function Head() {
           {text === "Size" ? <TrackLegend /> : null}
         </span>
       ))}
+      <span role="columnheader">
+        <span class="vh">Hands</span>
+      </span>
     </div>
   );
+}
+
+/** What limits it, and who holds what. */
+function limits(pool: PoolStatus): string {
+  const pins = Object.entries(pool.knobs).flatMap(([knob, { pinned_for_ms, value }]) =>
+    pinned_for_ms === undefined
+      ? []
+      : [` ${knob} pinned at ${value} until ${format.timeShort(Date.now() + pinned_for_ms)}.`],
+  );
+  return format.sentence(pool.text) + pins.join("");
 }
 
 function TrackLegend() {
@@ -109,7 +168,7 @@ function Row({ name, pool, sample }: { name: string; pool: PoolStatus; sample: P
       </div>
       <div class="p-why" role="cell">
         <span class="reg">{decision ? format.words(decision.regime) : "no reading"}</span>
-        <span class="rest">: {pool.text}</span>
+        {pool.text === "" ? null : <span class="rest">: {limits(pool)}</span>}
       </div>
       <Size pool={pool} sample={sample} />
       <div class="p-good num" role="cell">
@@ -134,7 +193,72 @@ function Row({ name, pool, sample }: { name: string; pool: PoolStatus; sample: P
         <span class="unit"> of {format.number(sample?.queue_limit)}</span>
       </div>
       <Errors sample={sample} />
+      <div class="p-menu" role="cell">
+        <button
+          type="button"
+          class="btn quiet icon"
+          aria-label={`Pin, switch the profile or reset: ${name}`}
+          onClick={() => store.set({ hands: name })}
+        >
+          <svg width="16" height="16" viewBox="0 0 16 16" aria-hidden="true">
+            <path
+              d="M3 8h.01M8 8h.01M13 8h.01"
+              stroke="currentColor"
+              stroke-width="2.4"
+              stroke-linecap="round"
+            />
+          </svg>
+        </button>
+      </div>
     </div>
+  );
+}
+
+/** What an operator may do with one pool. */
+export function HandsOfPool() {
+  const { hands, status, effective } = useStore();
+  const dialog = useRef<HTMLDialogElement>(null);
+  const pool = hands === undefined ? undefined : status?.pools[hands];
+  useEffect(() => {
+    if (pool) dialog.current?.showModal();
+  }, [hands]);
+  if (hands === undefined || !pool) return null;
+  const pinned = Object.entries(pool.knobs).filter(([, knob]) => knob.pinned_for_ms !== undefined);
+  const choices: [string, string, deeds.Deed][] = [
+    ["Pin a knob…", "Hold one value for a time.", deeds.pin(hands, pool)],
+    ...pinned.map(([knob, { pinned_for_ms }]): [string, string, deeds.Deed] => [
+      `Release ${knob}…`,
+      `It is held for ${format.span((pinned_for_ms ?? 0) / 1000)} more.`,
+      deeds.unpin(hands, knob),
+    ]),
+    ["Switch profile…", `It follows ${pool.profile}.`, deeds.profile(hands, pool, effective)],
+    ["Reset to the baseline…", "Back to what the host was started with.", deeds.reset(hands)],
+  ];
+  return (
+    <dialog
+      class="dlg"
+      ref={dialog}
+      aria-labelledby="hands-t"
+      onClose={() => store.set({ hands: undefined })}
+    >
+      <h3 id="hands-t">What to do with {hands}</h3>
+      <ul class="hands-list">
+        {choices.map(([text, about, deed]) => (
+          <li key={text}>
+            <button type="button" class="btn" onClick={() => store.set({ hands: undefined, deed })}>
+              {text}
+            </button>
+            <span>{about}</span>
+          </li>
+        ))}
+      </ul>
+      <div class="row">
+        <span class="dim">Each is shown before it is done.</span>
+        <button class="btn" type="button" onClick={() => dialog.current?.close()}>
+          Cancel
+        </button>
+      </div>
+    </dialog>
   );
 }
 
@@ -201,7 +325,7 @@ function numeric(value: Value | undefined): number | undefined {
 /** Goodput over the time shown, with the number beside it as its scale. */
 function Spark({ pool }: { pool: string }) {
   const samples = store.history.since(Date.now() - store.range.seconds * 1000);
-  const step = Math.max(1, Math.floor(samples.length / 72));
+  const step = Math.max(1, Math.ceil(samples.length / 72));
   const points: number[] = [];
   for (let end = samples.length; end > 0; end -= step) {
     const mean = recentMean(samples.slice(0, end), step, (sample) => sample.pools[pool]?.goodput_per_s);

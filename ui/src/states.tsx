@@ -1,5 +1,7 @@
 // The state bar: what is so, since when, what it means for the host, what to do. One at a time, the worst.
 
+import type { Change } from "./changes.ts";
+import { lift } from "./deeds.ts";
 import * as format from "./format.ts";
 import { type Store, store, useStore } from "./store.ts";
 
@@ -36,8 +38,11 @@ export function states(page: Store): State[] {
     lost(page),
     absent(page),
     frozen(page),
-    config(page),
+    refused(page),
+    failed(page),
+    waiting(page),
     blindPools(page),
+    damaged(page),
     stale(page),
   ];
   return [...all, standby(page), mode(page)].filter((state) => state !== undefined);
@@ -55,45 +60,127 @@ function lost({ link }: Store): State | undefined {
   };
 }
 
-function absent({ status }: Store): State | undefined {
+function absent({ status, history }: Store): State | undefined {
   if (!status?.absent) return undefined;
   const why = ABSENCES[status.absent] ?? status.summary;
-  if (status.age_ms === undefined) {
-    return { tone: "bad", what: `No host yet: ${status.host}.`, means: why };
+  const last = history.lastRead;
+  if (last === undefined) {
+    return { tone: "bad", what: `No host yet: ${status.host}${socket()}.`, means: why, hand: checks };
   }
-  const from = Date.now() - status.age_ms;
+  const trial = Object.entries(status.pools).find(([, pool]) => pool.phase === "trial");
+  const undoes = trial ? ` It undoes the trial of ${trial[0]} by itself.` : " It undoes a trial by itself.";
   return {
     tone: "warn",
-    what: `No reading for ${format.span(status.age_ms / 1000)}. What you see is from ${format.time(from)}.`,
-    means: `${why} The host keeps its values, and undoes a trial by itself.`,
+    what: `No reading for ${format.span((Date.now() - last) / 1000)}. What you see is from ${format.time(last)}.`,
+    means: `${why} The host keeps its values.${undoes} Nothing else changes until fresh readings arrive.`,
+    hand: checks,
   };
 }
 
-function frozen({ status }: Store): State | undefined {
+function socket(): string {
+  const path = store.effective?.settings.find(({ key }) => key === "hosts.socket")?.value;
+  return path ? ` at ${path.replaceAll('"', "")}` : "";
+}
+
+const checks = { name: "Run checks", press: () => window.open("/readyz?verbose", "_blank", "noopener") };
+
+function frozen({ status, commands }: Store): State | undefined {
   if (!status?.frozen) return undefined;
+  const last = commands.findLast(
+    ({ asked, dry_run, outcome }) => asked.command === "freeze" && !dry_run && outcome.result !== "refused",
+  );
+  const who = last
+    ? ` by ${last.operator.by === "token" ? last.operator.name : `user ${last.operator.uid}`} since ${format.time(last.at_ms)}`
+    : " by an operator";
+  const reason = last?.asked.with?.reason;
+  const why = reason ? `: “${reason}”` : "";
   return {
     tone: "warn",
-    what: "Frozen by an operator.",
-    means: "Nothing changes until the freeze is lifted. Reading goes on.",
+    what: `Frozen${who}${why}.`,
+    means: "Nothing changes until you lift it. Open trials were rolled back first. Reading goes on.",
+    hand: { name: "Lift the freeze", press: () => store.set({ deed: lift() }) },
   };
 }
 
-function config({ readiness }: Store): State | undefined {
+function refused({ configuration }: Store): State | undefined {
+  const [first, ...more] = configuration?.problems ?? [];
+  if (!first || !configuration) return undefined;
+  const file = first.file.split("/").pop() || "The configuration";
+  const place = first.line === undefined ? "" : `: line ${first.line}, column ${first.column}`;
+  const others = more.length > 0 ? ` ${more.length} more mistakes are listed with it.` : "";
+  return {
+    tone: "warn",
+    what: `${file} is not in force${place}.`,
+    means: `${sentence(first.message)} The version of ${format.time(configuration.in_force_since_ms)} goes on working, so nothing changed for the host.${others}`,
+    hand: { name: "Show the line", press: () => showLine(first.file) },
+  };
+}
+
+function showLine(file: string): void {
+  const profile = store.effective?.profiles.find((it) => it.file === file);
+  store.set({ profile: profile?.name ?? "sidecar" });
+  document.getElementById("profiles")?.scrollIntoView();
+}
+
+function sentence(text: string): string {
+  const first = text.charAt(0).toUpperCase() + text.slice(1);
+  return /[.!?]$/.test(first) ? first : `${first}.`;
+}
+
+function waiting({ configuration }: Store): State | undefined {
+  const count = configuration?.waiting?.length ?? 0;
+  if (count === 0) return undefined;
+  return {
+    tone: "warn",
+    what: `${count === 1 ? "1 change" : `${count} changes`} of the configuration ${count === 1 ? "waits" : "wait"} for you.`,
+    means: "A limit would move far. What was in force before stays so until somebody approves or rejects it.",
+    hand: { name: "Look at it", press: () => document.getElementById("waiting")?.scrollIntoView() },
+  };
+}
+
+/** What of the ledger of earlier starts could not be read. */
+function damaged({ readiness }: Store): State | undefined {
+  const found = readiness?.checks.history;
+  if (!found) return undefined;
+  return {
+    tone: "warn",
+    what: "A part of the history before this start is gone.",
+    means: `${sentence(found.text)} Decisions go on after a warm-up; the lost time is a gap and not a flat line.`,
+    hand: checks,
+  };
+}
+
+/** A check that fails and has no state of its own: the ledger, above all. */
+function failed({ readiness }: Store): State | undefined {
   const broken = Object.entries(readiness?.checks ?? {}).find(
-    ([name, check]) => !check.ok && !name.startsWith("host "),
+    ([name, check]) => !check.ok && !name.startsWith("host ") && name !== "configuration",
   );
   if (!broken) return undefined;
-  return { tone: "warn", what: `${broken[0]} is not as it should be.`, means: broken[1].text };
-}
-
-function blindPools({ status }: Store): State | undefined {
-  const blind = Object.entries(status?.pools ?? {}).filter(([, pool]) => pool.decision?.regime === "blind");
-  const [first] = blind;
-  if (!first || status?.absent) return undefined;
   return {
     tone: "warn",
-    what: blind.length === 1 ? `${first[0]} cannot be read.` : `${blind.length} pools cannot be read.`,
-    means: `${first[1].text} A pool without evidence keeps its size; the other pools go on.`,
+    what: `The check “${broken[0]}” fails.`,
+    means: sentence(broken[1].text),
+    hand: checks,
+  };
+}
+
+function blindPools({ status, history }: Store): State | undefined {
+  const all = Object.entries(status?.pools ?? {});
+  const blind = all.filter(([, pool]) => pool.decision?.reason.kind === "blind");
+  const [first] = blind;
+  if (!first || status?.absent) return undefined;
+  const since = history.lastOf(first[0]);
+  const from = since === undefined ? "" : ` since ${format.time(since)}`;
+  const size = first[1].knobs.workers?.value;
+  const keeps = size === undefined ? "It keeps its size" : `It keeps ${size} workers`;
+  return {
+    tone: "warn",
+    what:
+      blind.length === 1
+        ? `${first[0]} cannot be read${from}.`
+        : `${blind.length} of ${all.length} pools cannot be read.`,
+    means: `${sentence(format.sentence(first[1].text))} ${keeps}${blind.length < all.length ? "; the other pools go on." : "."}`,
+    hand: checks,
   };
 }
 
@@ -107,33 +194,47 @@ function stale({ status, statusAt, link }: Store): State | undefined {
 }
 
 function standby({ status }: Store): State | undefined {
-  if (status?.mode !== "act" || !status.lease_holder || status.lease_ours) return undefined;
+  if (status?.mode !== "act" || status.absent || !status.lease_holder || status.lease_ours) return undefined;
+  const epoch = status.epoch === undefined ? "" : `, epoch ${status.epoch}`;
+  const ends =
+    status.lease_expires_in_ms === undefined
+      ? ""
+      : ` (runs out in ${format.span(status.lease_expires_in_ms / 1000)} unless it is renewed)`;
   return {
     tone: "info",
-    what: `Standby: ${status.lease_holder} holds the lease.`,
-    means: "This one reads, and takes over when that lease ends.",
+    what: `Standby: ${status.lease_holder} holds the lease${epoch}.`,
+    means: `This one reads, and takes over when that lease ends${ends}.`,
   };
 }
 
-function mode(page: Store): State | undefined {
-  const { status, ledger } = page;
-  const advised = [...ledger.changes.values()].filter((change) => change.fate === "advised");
-  const last = advised[advised.length - 1];
-  const would = last
-    ? ` The newest: ${last.pool} ${last.set.map(({ knob, from, to }) => `${knob} ${from} to ${to}`).join(", ")}.`
+function mode({ status, ledger }: Store): State | undefined {
+  const fate = { observe: "observed", advise: "advised", act: undefined }[status?.mode ?? "act"];
+  if (!fate) return undefined;
+  const plans = ledger.newest().filter((change) => change.fate === fate);
+  const [last] = plans;
+  const newest = last
+    ? ` The newest: ${last.pool} ${last.set.map(({ knob, from, to }) => `${knob} from ${from} to ${to}`).join(", ")}${hoped(last)}.`
     : "";
-  if (status?.mode === "observe") {
-    return {
-      tone: "info",
-      what: "Observe: Trimtab reads and changes nothing.",
-      means: `No lease is taken.${would}`,
-    };
-  }
-  if (status?.mode === "advise") {
-    const what = `Advise: Trimtab says what it would try, and changes nothing. ${advised.length} so far.`;
-    return { tone: "info", what, means: `Set mode = "act" to let it.${would}` };
-  }
-  return undefined;
+  const changes = plans.length === 1 ? "1 change" : `${plans.length} changes`;
+  const look = last && {
+    name: fate === "observed" ? "See what it would do" : "Look at it",
+    press: () => store.set({ openChange: last.key, kind: "all", onlyPool: undefined }),
+  };
+  const what =
+    fate === "observed"
+      ? "Observe: Trimtab reads and changes nothing."
+      : "Advise: Trimtab says what it would try, and changes nothing.";
+  const means =
+    fate === "observed"
+      ? `No lease is taken. Since its start it would have made ${changes}.${newest}`
+      : `So far ${changes}; set mode = "act" to let it.${newest}`;
+  return { tone: "info", what, means, ...(look ? { hand: look } : {}) };
+}
+
+function hoped({ begun }: Change): string {
+  const [now, then] = [begun.evidence.now?.goodput_per_s, begun.expectation?.goodput_per_s];
+  if (!now || then === undefined) return "";
+  return `; expected ${format.signed(((then - now) / now) * 100)} % goodput`;
 }
 
 export function StateBar() {

@@ -2,9 +2,20 @@
 
 import { useEffect, useReducer } from "preact/hooks";
 import { Ledger } from "./changes.ts";
-import { History } from "./history.ts";
+import type { Deed } from "./deeds.ts";
+import { History, unfold } from "./history.ts";
 import { listen } from "./live.ts";
-import type { Entry, HostStatus, Readiness, Sample } from "./wire.ts";
+import type {
+  CommandEntry,
+  ConfigurationStatus,
+  EffectiveConfiguration,
+  Entry,
+  HostStatus,
+  Overview,
+  Readiness,
+  ReloadEntry,
+  Sample,
+} from "./wire.ts";
 
 export type Link =
   | { state: "starting" }
@@ -17,7 +28,48 @@ export interface Range {
   zoom: { from: number; to: number } | undefined;
 }
 
-const HISTORY_SAMPLES = 10_000;
+/** What an operator did on this page last. */
+export interface Done {
+  text: string;
+  missing: string[];
+  at: number;
+  undo: Deed | undefined;
+}
+
+/** What the flamegraph shows; times in seconds since 1970. */
+export type Looked = { at: number } & (
+  | { what: "change"; generation: number }
+  | { what: "window" | "compare"; from: number; until: number }
+  | { what: "now" }
+);
+type Look = Looked extends infer L ? (L extends unknown ? Omit<L, "at"> : never) : never;
+
+/** How many samples are read at first: some minutes. What is older comes as least and most of each pixel. */
+const HISTORY_SAMPLES = 1_200;
+/** How many columns of pixels an overview has. */
+const COLUMNS = 600;
+/** How long nothing moved before an overview is asked for, in milliseconds. */
+const PAUSE_MS = 120;
+
+/** A time that is shown and lies, in part, before what was read in full. */
+class Detail {
+  version = 0;
+  pool = "";
+  from = 0;
+  to = 0;
+  samples: Sample[] = [];
+  asked = "";
+  timer = 0;
+
+  covers(pool: string, from: number, to: number): boolean {
+    return this.pool === pool && this.from <= from && to <= this.to;
+  }
+}
+
+type Choices = Pick<
+  Store,
+  "pool" | "range" | "openChange" | "kind" | "onlyPool" | "deed" | "done" | "hands" | "profile"
+>;
 
 export class Store {
   host: string | undefined;
@@ -26,12 +78,31 @@ export class Store {
   /** When the newest status came, by this machine's clock. */
   statusAt = 0;
   readiness: Readiness | undefined;
+  configuration: ConfigurationStatus | undefined;
+  effective: EffectiveConfiguration | undefined;
+  /** The hand whose dialog is open. */
+  deed: Deed | undefined;
+  done: Done | undefined;
+  /** What the flamegraph shows, since when. */
+  looked: Looked | undefined;
+  /** The pool whose hands are asked for. */
+  hands: string | undefined;
+  /** The newest commands and readings of the configuration, oldest first. */
+  commands: CommandEntry[] = [];
+  reloads: ReloadEntry[] = [];
+  /** The profile that is shown. */
+  profile: string | undefined;
   link: Link = { state: "starting" };
   pool = "";
   range: Range = { seconds: 300, zoom: undefined };
   openChange: string | undefined;
-  kind: "all" | "kept" | "rolled back" = "all";
+  kind: "all" | "kept" | "rolled back" | "planned" = "all";
   onlyPool: string | undefined;
+  /** Whether the sidecar has nothing that is older than what was read in full. */
+  complete = true;
+  /** Whether a person chose how much the charts show. */
+  rangeChosen = false;
+  readonly detail = new Detail();
   readonly history = new History();
   readonly ledger = new Ledger();
   private readonly views = new Set<() => void>();
@@ -65,9 +136,77 @@ export class Store {
     });
   }
 
-  set(change: Partial<Pick<Store, "pool" | "range" | "openChange" | "kind" | "onlyPool">>): void {
+  set(change: Partial<Choices>): void {
     Object.assign(this, change);
     this.changed();
+  }
+
+  /** Lets the charts show the last so many seconds. */
+  show(seconds: number): void {
+    this.rangeChosen = true;
+    this.set({ range: { seconds, zoom: undefined } });
+  }
+
+  /** Moves the chosen time by a share of its width. */
+  pan(share: number): void {
+    const { zoom } = this.range;
+    if (!zoom) return;
+    const by = Math.min(share * (zoom.to - zoom.from), Date.now() / 1000 - zoom.to);
+    this.set({ range: { ...this.range, zoom: { from: zoom.from + by, to: zoom.to + by } } });
+  }
+
+  /** What is known of a time, in seconds: in full as far as it was read in full, else the least and most of each pixel. */
+  samplesOf(pool: string, from: number, to: number): Sample[] {
+    const full = this.history.first;
+    if (full !== undefined && full <= from * 1000)
+      return this.history.since((from - 5) * 1000, (to + 5) * 1000);
+    if (!this.complete && full !== undefined) this.wantDetail(pool, from, to);
+    const { detail } = this;
+    const older = detail.pool === pool ? detail.samples : [];
+    const joint = full ?? Number.POSITIVE_INFINITY;
+    // Where the full readings begin, they are denser than pixels only in a short time.
+    if (to - from <= COLUMNS) {
+      return [...older.filter(({ at_ms }) => at_ms < joint), ...this.history.since(joint)];
+    }
+    const end = older[older.length - 1]?.at_ms ?? 0;
+    return [...older, ...this.history.since(end + 1)];
+  }
+
+  private wantDetail(pool: string, from: number, to: number): void {
+    const { detail } = this;
+    // A live end moves all the time; asking anew is worth it once it moved by some pixels.
+    const step = Math.max(1, ((to - from) / COLUMNS) * 4);
+    const wanted = `${pool} ${Math.floor(from / step)} ${Math.floor(to / step)}`;
+    if (detail.asked === wanted) return;
+    detail.asked = wanted;
+    clearTimeout(detail.timer);
+    detail.timer = setTimeout(() => void this.loadDetail(pool, from, to), PAUSE_MS);
+  }
+
+  private async loadDetail(pool: string, from: number, to: number): Promise<void> {
+    const base = `/api/v1/hosts/${encodeURIComponent(this.host ?? "")}/history`;
+    const time = `from=${Math.floor(from * 1000)}&until=${Math.ceil(to * 1000) + 1}`;
+    try {
+      const overview = await get<Overview>(
+        `${base}?pool=${encodeURIComponent(pool)}&${time}&columns=${COLUMNS}`,
+      );
+      Object.assign(this.detail, { pool, from, to, samples: unfold(overview) });
+      this.detail.version += 1;
+      this.changed();
+    } catch {
+      this.detail.asked = "";
+    }
+  }
+
+  /** Lets the flamegraph show this. */
+  look(what: Look): void {
+    this.looked = { ...what, at: Date.now() } as Looked;
+    this.changed();
+  }
+
+  /** Asks at once for what is else asked for now and then. */
+  async refresh(): Promise<void> {
+    await Promise.all([this.checkReadiness(), this.loadConfiguration()]);
   }
 
   subscribe(view: () => void): () => void {
@@ -82,7 +221,7 @@ export class Store {
       this.host ??= new URLSearchParams(location.search).get("host") ?? this.hosts[0];
       if (this.host === undefined) return;
       const base = `/api/v1/hosts/${encodeURIComponent(this.host)}`;
-      const [status, samples, decisions, deeds] = await Promise.all([
+      const [status, samples, decisions, deeds, commands, reloads] = await Promise.all([
         get<HostStatus>(`${base}/status`),
         get<{ samples: Sample[] }>(`${base}/samples?limit=${HISTORY_SAMPLES}`),
         get<{ entries: Entry[] }>(`${base}/decisions?limit=2000`),
@@ -91,24 +230,40 @@ export class Store {
             get<{ entries: Entry[] }>(`${base}/decisions?limit=400&action=${action}`),
           ),
         ),
+        get<{ entries: CommandEntry[] }>(`${base}/decisions?limit=50&entry=command`),
+        get<{ entries: ReloadEntry[] }>(`${base}/decisions?limit=20&entry=reload`),
       ]);
+      this.commands = commands.entries;
+      this.reloads = reloads.entries;
       this.history.merge(samples.samples);
+      this.complete = samples.samples.length < HISTORY_SAMPLES;
       const entries = [...decisions.entries, ...deeds.flatMap((deed) => deed.entries)];
       entries.sort((left, right) => sequence(left) - sequence(right));
       this.ledger.add(entries);
+      await this.chooseRange();
       this.takeStatus(status);
       this.link = { state: "live" };
-      await this.checkReadiness();
+      await this.refresh();
     } catch {
       this.broke(2);
     }
     this.changed();
   }
 
+  /** At first the charts show what there is: a quarter of an hour, or less of a young sidecar. */
+  private async chooseRange(): Promise<void> {
+    const first = this.history.first;
+    if (this.rangeChosen || first === undefined) return;
+    this.rangeChosen = true;
+    const age = (Date.now() - first) / 1000;
+    const read = this.history.length >= HISTORY_SAMPLES ? 900 : age;
+    this.range = { seconds: read <= 90 ? 60 : read <= 450 ? 300 : 900, zoom: undefined };
+  }
+
   private takeStatus(status: HostStatus): void {
     this.status = status;
     this.statusAt = Date.now();
-    const pools = Object.keys(status.pools);
+    const pools = Object.keys(status.pools).filter((name) => status.pools[name]?.knobs.workers);
     if (!pools.includes(this.pool)) this.pool = busiest(status) ?? pools[0] ?? "";
   }
 
@@ -125,9 +280,17 @@ export class Store {
       if (status.sample.at_ms > 0) this.history.add([status.sample]);
     } else {
       const entry = message as Entry;
-      if (entry.host === this.host) this.ledger.add([entry]);
+      if (entry.host === this.host) this.enter(entry);
     }
     this.changed();
+  }
+
+  private enter(entry: Entry): void {
+    if (isCommand(entry)) this.commands = [...this.commands.slice(-49), entry];
+    else if (isReload(entry)) {
+      this.reloads = [...this.reloads.slice(-19), entry];
+      void this.loadConfiguration();
+    } else this.ledger.add([entry]);
   }
 
   private opened(): void {
@@ -144,6 +307,18 @@ export class Store {
     this.changed();
   }
 
+  private async loadConfiguration(): Promise<void> {
+    try {
+      [this.configuration, this.effective] = await Promise.all([
+        get<ConfigurationStatus>("/api/v1/configuration"),
+        get<EffectiveConfiguration>("/api/v1/configuration/effective"),
+      ]);
+    } catch {
+      // What is known stays; the state bar tells when the sidecar is gone.
+    }
+    this.changed();
+  }
+
   private async checkReadiness(): Promise<void> {
     try {
       const answer = await fetch("/readyz?verbose", { headers: { accept: "application/json" } });
@@ -155,13 +330,22 @@ export class Store {
   }
 }
 
+function isCommand(entry: Entry): entry is CommandEntry {
+  return entry.entry === "command";
+}
+
+function isReload(entry: Entry): entry is ReloadEntry {
+  return entry.entry === "reload";
+}
+
 /** The pool that a visitor most likely came for: the one with most work lost or waiting. */
 function busiest(status: HostStatus): string | undefined {
   const trouble = (name: string) => {
     const sample = status.sample.pools[name];
     return (sample?.lost_per_s ?? 0) * 100 + (sample?.queued ?? 0) + (sample?.busy ?? 0) / 1000;
   };
-  return Object.keys(status.pools).sort((left, right) => trouble(right) - trouble(left))[0];
+  const sized = Object.keys(status.pools).filter((name) => status.pools[name]?.knobs.workers);
+  return sized.sort((left, right) => trouble(right) - trouble(left))[0];
 }
 
 function sequence(entry: Entry): number {

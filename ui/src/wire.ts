@@ -89,11 +89,8 @@ export type OutcomeEntry = EntryHead & {
   reason?: Reason;
   took_us: number;
 };
-export type OtherEntry = EntryHead & {
-  entry: Exclude<string, "decision" | "outcome">;
-  [key: string]: unknown;
-};
-export type Entry = DecisionEntry | OutcomeEntry | OtherEntry;
+export type IntentEntry = EntryHead & { entry: "intent" };
+export type Entry = DecisionEntry | OutcomeEntry | IntentEntry | CommandEntry | ReloadEntry;
 
 export interface PoolSample {
   workers?: number;
@@ -122,6 +119,10 @@ export interface Sample {
   memory_limit_bytes?: number;
   threads?: number;
   tasks?: number;
+  read_bytes_per_s?: number;
+  written_bytes_per_s?: number;
+  received_bytes_per_s?: number;
+  sent_bytes_per_s?: number;
   pools: Record<string, PoolSample>;
 }
 
@@ -131,12 +132,14 @@ export interface KnobStatus {
   baseline: Value;
   min: number;
   max: number;
+  pinned_for_ms?: number;
 }
 
 export interface PoolStatus {
   profile: string;
   phase: "baseline" | "trial" | "confirmed";
   generation: number;
+  trial_expires_in_ms?: number;
   knobs: Record<string, KnobStatus>;
   inert?: string[];
   decision?: Decision;
@@ -156,6 +159,10 @@ export interface HostStatus {
   frozen: boolean;
   lease_holder?: string;
   lease_ours: boolean;
+  lease_expires_in_ms?: number;
+  epoch?: number;
+  uptime_ms?: number;
+  held?: Record<string, number>;
   age_ms?: number;
   conformance: number;
   sample: Sample;
@@ -165,4 +172,95 @@ export interface HostStatus {
 export interface Readiness {
   ready: boolean;
   checks: Record<string, { ok: boolean; text: string }>;
+}
+
+export interface SettingChange {
+  key: string;
+  from?: string;
+  to?: string;
+  set_by?: Citation;
+  needs_restart: boolean;
+  drastic: boolean;
+}
+
+export interface SettingProblem {
+  file: string;
+  line?: number;
+  column?: number;
+  message: string;
+  notes?: string[];
+}
+
+export interface ConfigurationStatus {
+  files: string[];
+  in_force_since_ms: number;
+  applied: number;
+  refused: number;
+  problems?: SettingProblem[];
+  waiting?: SettingChange[];
+  needs_restart?: string[];
+}
+
+export interface SettingInForce {
+  key: string;
+  value: string;
+  origin?: Citation;
+  live: boolean;
+}
+
+export interface ProfileText {
+  name: string;
+  file: string;
+  text: string;
+}
+
+export interface EffectiveConfiguration {
+  settings: SettingInForce[];
+  profiles: ProfileText[];
+}
+
+export interface DraftVerdict {
+  problems: SettingProblem[];
+  changes: SettingChange[];
+  needs_approval: boolean;
+}
+
+export type CommandEntry = EntryHead & {
+  entry: "command";
+  asked: { command: string; with?: { reason?: string } };
+  operator: { by: "socket"; uid: number } | { by: "token"; name: string };
+  dry_run: boolean;
+  outcome: { result: "done" | "partly" | "refused"; text?: string; detail?: string };
+};
+
+export type ReloadEntry = EntryHead & {
+  entry: "reload";
+  result: "applied" | "refused" | "waiting" | "approved" | "rejected" | "withdrawn";
+  changes: SettingChange[];
+  problems?: SettingProblem[];
+};
+
+/** The answer to a command, dry or not. */
+export interface Receipt {
+  dry_run: boolean;
+  recorded: boolean;
+  frozen: boolean;
+  text: string;
+  missing?: string;
+  values?: Record<string, Record<string, { from: Value; to: Value }>>;
+}
+
+export interface Range {
+  least: (number | null)[];
+  most: (number | null)[];
+}
+
+export interface Overview {
+  pool?: string;
+  from_ms: number;
+  until_ms: number;
+  columns: number;
+  oldest_ms?: number;
+  host_figures: Record<string, Range>;
+  pool_figures: Record<string, Range>;
 }

@@ -242,7 +242,13 @@ impl Controller {
             Err(hold) => return *hold,
         };
         match (self.settings.mode, self.lease) {
-            (Mode::Observe, _) => Choice::hold(Reason::ModeObserves),
+            // What it would do stands beside why it does not.
+            (Mode::Observe, _) => Choice {
+                expectation: Some(proposal.expectation.clone()),
+                change: Some(permitted.summary(None)),
+                bound_by: permitted.bound_by().to_vec(),
+                ..Choice::hold(Reason::ModeObserves)
+            },
             (Mode::Advise, _) => Choice {
                 action: Action::Advise,
                 expectation: Some(proposal.expectation.clone()),

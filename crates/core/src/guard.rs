@@ -4,8 +4,10 @@
 //! rate and the memory, shortens the step where that is enough, and refuses it where it is not. A [`Plan`] is made here and
 //! nowhere else, so whatever reaches the host has passed.
 
+mod memory;
 mod setting;
 
+use crate::ablation::{Part, lacks};
 use crate::model::footprint::Footprint;
 use crate::moment::{Moment, Span};
 use crate::number::{fraction, whole};
@@ -22,13 +24,11 @@ use trimtab_protocol::knob::{KnobState, KnobValue};
 use trimtab_protocol::name::{Epoch, Generation, KnobName, PoolName, Revision};
 use trimtab_protocol::state::PoolState;
 
+pub use memory::{MEMORY_SHARE_ROOM, memory_share_max};
 pub use setting::{Setting, review_setting, takes};
 
 /// New values of one pool within a minute. With each undone again that makes twelve changes, which is what a host takes.
 pub const NEW_VALUES_PER_MINUTE: u32 = 6;
-
-/// Below this share of the memory limit a small step is always allowed; above it there is no growth beyond the prediction.
-pub const MEMORY_SHARE_ROOM: f64 = 0.85;
 
 /// What the trials of a pool may be predicted to cost within a minute, as a share of the minute's work.
 pub const HARM_SHARE_MAX: f64 = 0.015;
@@ -98,7 +98,7 @@ impl Veto {
 pub struct Permitted {
     pool: PoolName,
     base_revision: Revision,
-    knob: &'static str,
+    knob: KnobName,
     from: u64,
     value: u64,
     bound_by: Vec<Citation>,
@@ -107,8 +107,8 @@ pub struct Permitted {
 impl Permitted {
     /// Which knob.
     #[must_use]
-    pub fn knob(&self) -> &'static str {
-        self.knob
+    pub fn knob(&self) -> &KnobName {
+        &self.knob
     }
 
     /// The value in force.
@@ -145,7 +145,7 @@ impl Permitted {
         };
         ChangeSummary {
             generation,
-            set: BTreeMap::from([(KnobName::from(self.knob), values)]),
+            set: BTreeMap::from([(self.knob.clone(), values)]),
         }
     }
 
@@ -164,7 +164,7 @@ impl Permitted {
             generation,
             base_revision: self.base_revision,
             trial_ms,
-            set: BTreeMap::from([(KnobName::from(self.knob), KnobValue::Integer(self.value))]),
+            set: BTreeMap::from([(self.knob.clone(), KnobValue::Integer(self.value))]),
             reason,
         }
     }
@@ -175,7 +175,7 @@ impl Permitted {
 /// # Errors
 /// The veto.
 pub fn review(proposal: &Proposal, context: &Context<'_>) -> Result<Permitted, Veto> {
-    let knob_name = KnobName::from(proposal.knob);
+    let knob_name = proposal.knob.clone();
     let Some(knob) = context.pool.knobs.get(&knob_name) else {
         return Err(Veto::new(Reason::NotOffered));
     };
@@ -205,8 +205,8 @@ pub fn review(proposal: &Proposal, context: &Context<'_>) -> Result<Permitted, V
         }));
     }
     harm(proposal, context)?;
-    let range = range_of(proposal.knob, context.profile);
-    let bounds = Bounds::within(knob, range);
+    let range = range_of(knob_name.as_str(), context.profile);
+    let bounds = Bounds::allowed(knob, range);
     let bounded = proposal.value.clamp(bounds.min, bounds.max);
     let level = if levelled {
         context.level
@@ -215,29 +215,29 @@ pub fn review(proposal: &Proposal, context: &Context<'_>) -> Result<Permitted, V
     };
     let value = reachable(proposal, context, (knob, current), (bounded, level))?;
     let (limit, bound) = match proposal.direction {
-        Direction::Up => (&range.max, bounds.max),
-        Direction::Down => (&range.min, bounds.min),
+        Direction::Up => (range.map(|range| &range.max), bounds.max),
+        Direction::Down => (range.map(|range| &range.min), bounds.min),
     };
+    let bound_by: Vec<Citation> = limit
+        .map(|limit| limit.citation.clone())
+        .into_iter()
+        .collect();
     let moves = match proposal.direction {
         Direction::Up => value > current,
         Direction::Down => value < current,
     };
     if !moves {
-        return Err(Veto::cited(
-            Reason::AtBound {
-                knob: knob_name,
-                bound,
-            },
-            limit,
-        ));
+        let knob = knob_name;
+        let reason = Reason::AtBound { knob, bound };
+        return Err(Veto { reason, bound_by });
     }
     Ok(Permitted {
         pool: context.name.clone(),
         base_revision: context.pool.revision,
-        knob: proposal.knob,
+        knob: knob_name,
         from: current,
         value,
-        bound_by: vec![limit.citation.clone()],
+        bound_by,
     })
 }
 
@@ -249,16 +249,21 @@ fn reachable(
     (bounded, level): (u64, Level),
 ) -> Result<u64, Veto> {
     // The step comes last: a value outside the bounds goes back in by steps as well. The host takes its baseline at any step,
-    // but nothing else, such as what the memory leaves of it.
+    // but nothing else, such as what the memory leaves of it, or the baseline of one knob while another stands elsewhere.
     let returns = proposal.purpose == Purpose::Return;
-    let to_baseline = returns && knob.baseline.as_integer() == Some(bounded);
+    let others_there = context
+        .pool
+        .knobs
+        .iter()
+        .all(|(name, other)| *name == proposal.knob || other.value == other.baseline);
+    let to_baseline = returns && others_there && knob.baseline.as_integer() == Some(bounded);
     let wanted = if to_baseline {
         bounded
     } else {
         step_limit(bounded, current, knob, level)
     };
-    let mut affordable = if proposal.knob == KnobName::WORKERS {
-        memory(wanted, current, proposal.direction, context)?
+    let mut affordable = if proposal.knob.as_str() == KnobName::WORKERS {
+        memory::shortened(wanted, current, proposal.direction, context)?
     } else {
         wanted
     };
@@ -285,6 +290,13 @@ impl Bounds {
         Self::within(knob, &profile.workers)
     }
 
+    /// The bounds of a knob with its range in the profile, if it has one there; else the host's own.
+    #[must_use]
+    pub fn allowed(knob: &KnobState, range: Option<&KnobRange>) -> Self {
+        let (min, max) = (knob.min, knob.max.max(knob.min));
+        range.map_or(Self { min, max }, |range| Self::within(knob, range))
+    }
+
     /// The bounds of a knob with its range in the profile.
     #[must_use]
     pub fn within(knob: &KnobState, range: &KnobRange) -> Self {
@@ -303,13 +315,14 @@ impl Bounds {
     }
 }
 
-/// The range of a knob in the profile.
+/// The range of a knob in the profile; a knob that no profile bounds has none.
 #[must_use]
-pub fn range_of<'a>(knob: &str, profile: &'a Profile) -> &'a KnobRange {
+pub fn range_of<'a>(knob: &str, profile: &'a Profile) -> Option<&'a KnobRange> {
     match knob {
-        KnobName::QUEUE_LIMIT => &profile.queue_limit,
-        KnobName::TIMEOUT_MS => &profile.timeout_ms,
-        _ => &profile.workers,
+        KnobName::WORKERS => Some(&profile.workers),
+        KnobName::QUEUE_LIMIT => Some(&profile.queue_limit),
+        KnobName::TIMEOUT_MS => Some(&profile.timeout_ms),
+        _ => None,
     }
 }
 
@@ -351,6 +364,9 @@ fn rate(proposal: &Proposal, context: &Context<'_>) -> Result<(), Veto> {
 
 /// Refuses a trial whose predicted cost is more than is left of the minute's.
 fn harm(proposal: &Proposal, context: &Context<'_>) -> Result<(), Veto> {
+    if lacks(Part::HarmBudget) {
+        return Ok(());
+    }
     let minute = MINUTE.as_secs_f64();
     let (predicted_share, spent_share) = (proposal.cost_s / minute, context.spent_s / minute);
     if proposal.cost_s > 0.0 && predicted_share + spent_share > HARM_SHARE_MAX {
@@ -380,46 +396,6 @@ fn step_limit(wanted: u64, current: u64, knob: &KnobState, level: Level) -> u64 
         let farthest = whole(libm::ceil(now / ratio)).min(current.saturating_sub(unit));
         wanted.max(farthest).max(whole(libm::ceil(now / host)))
     }
-}
-
-/// Shortens a growth to what the memory allows: by the line through the sizes seen, and with one size seen all of the memory
-/// charged to this pool's workers. That would pin a small pool of a large process for ever, so a small step is allowed while
-/// there is room: memory is watched during the trial, which ends when it comes near the limit.
-fn memory(
-    wanted: u64,
-    current: u64,
-    direction: Direction,
-    context: &Context<'_>,
-) -> Result<u64, Veto> {
-    let Some(share) = context.signals.memory_share else {
-        return Ok(wanted);
-    };
-    let limit = &context.profile.ladder.no_growth;
-    if share >= limit.value && direction == Direction::Up {
-        let (predicted_share, allowed_share) = (share, limit.value);
-        let reason = Reason::MemoryForbids {
-            predicted_share,
-            allowed_share,
-        };
-        return Err(Veto::cited(reason, limit));
-    }
-    let now = (fraction(current.max(1)), share);
-    let predicted_share = context.footprint.share_at(now, fraction(wanted));
-    if direction == Direction::Down || predicted_share <= MEMORY_SHARE_MAX {
-        return Ok(wanted);
-    }
-    let affordable = whole(libm::floor(context.footprint.most(now, MEMORY_SHARE_MAX)));
-    let small_step = current.saturating_add((current / 4).max(1));
-    if share < MEMORY_SHARE_ROOM && affordable < small_step {
-        return Ok(wanted.min(small_step));
-    }
-    if affordable > current {
-        return Ok(affordable);
-    }
-    Err(Veto::new(Reason::MemoryForbids {
-        predicted_share,
-        allowed_share: MEMORY_SHARE_MAX,
-    }))
 }
 
 /// The nearest value that the host's granularity allows, towards the present one.
@@ -503,7 +479,7 @@ mod tests {
             least_gain_per_s: 0.0,
         };
         Proposal {
-            knob: KnobName::WORKERS,
+            knob: KnobName::from(KnobName::WORKERS),
             value: workers,
             direction,
             purpose: Purpose::Predict,
@@ -612,7 +588,8 @@ mod tests {
             review(&proposal(32, Direction::Up), &context).map(|permitted| permitted.value())
         };
         assert_eq!(at(0.4), Ok(32));
-        assert_eq!(at(0.6), Ok(25));
+        // The ladder steps down at 92 %, so nothing goes beyond a hundredth less: 16 * 0.91 / 0.6.
+        assert_eq!(at(0.6), Ok(24));
         assert!(at(0.93).is_err());
     }
 

@@ -86,6 +86,22 @@ pub struct ProcessSample {
     pub rss_bytes: u64,
     /// Threads.
     pub threads: u64,
+    /// Bytes to and from disk and network.
+    #[serde(default)]
+    pub io: ProcessIo,
+}
+
+/// Bytes that went to and from disk and network since the beginning, each where the kernel offers it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProcessIo {
+    /// Read from disk by the process.
+    pub read_bytes: Option<u64>,
+    /// Written towards disk by the process.
+    pub written_bytes: Option<u64>,
+    /// Received in the process's network namespace, loopback left out.
+    pub received_bytes: Option<u64>,
+    /// Sent from it, loopback left out.
+    pub sent_bytes: Option<u64>,
 }
 
 /// Limits, use and pressure of the host's control group; each figure where the kernel offers it.

@@ -18,6 +18,7 @@ pub mod verdict;
 
 pub use terms::{Claim, Proposal, Purpose, Sight};
 
+use crate::ablation::{Part, lacks};
 use crate::model::arrivals::Arrivals;
 use crate::model::cells::Cells;
 use crate::model::flow::Flow;
@@ -153,6 +154,8 @@ pub struct Policy {
     up: Rest,
     down: Rest,
     lid: Option<Lid>,
+    /// Where a return was going when the host allowed only a step of it, until when it goes on, and why it was begun.
+    returning: Option<(u64, f64, Reason)>,
     /// The size before room was made for jobs that hang.
     room_from: Option<f64>,
     climbing: bool,
@@ -204,6 +207,7 @@ impl Default for Policy {
             up: Rest::new(2.0),
             down: Rest::new(4.0),
             lid: None,
+            returning: None,
             room_from: None,
             climbing: true,
             owes_look: false,
@@ -225,6 +229,8 @@ impl Default for Policy {
     }
 }
 
+/// A return that the host allows only by steps goes on for so long, in seconds: the steps of a factor of 64.
+const RETURN_S: f64 = 6.0;
 /// How long after a look above the next may follow, the first time; it doubles.
 const LOOK_ABOVE_FIRST_S: f64 = 30.0;
 
@@ -265,8 +271,9 @@ impl Policy {
         self.standing == Standing::Clean
     }
 
-    /// Notes that a proposal is carried out, and makes what its trial is held against.
-    pub fn begin(&mut self, sight: &Sight<'_>, workers: u64, purpose: Purpose) -> Claim {
+    /// Notes that a proposal is carried out, as far as to so many workers, and makes what its trial is held against.
+    pub fn begin(&mut self, sight: &Sight<'_>, proposal: &Proposal, workers: u64) -> Claim {
+        let purpose = proposal.purpose;
         let (from, to) = (sight.size(), fraction(workers));
         let measured = self.tally.seconds > 0.0;
         let throughput = if measured {
@@ -287,6 +294,12 @@ impl Policy {
             fair: self.turnover <= 0.0 && measured && (self.steps > 0 || to > from || watched),
             since_s: sight.now_s,
         };
+        let cut_short =
+            purpose == Purpose::Return && proposal.value > workers && workers > sight.workers;
+        self.returning = cut_short.then(|| {
+            let reason = proposal.reason.clone();
+            (proposal.value, sight.now_s + RETURN_S, reason)
+        });
         self.steps = self.steps.saturating_add(1);
         self.changed_s = sight.now_s;
         self.tally = Tally::default();
@@ -368,6 +381,9 @@ impl Policy {
 
     /// The share of work that would be in time at a size, by the service times seen at the present one.
     fn in_time(&self, sight: &Sight<'_>, shape: &Shape, size: f64) -> f64 {
+        if lacks(Part::InTime) {
+            return 1.0;
+        }
         let Some(slo_s) = sight.slo_s else {
             return 1.0;
         };
@@ -405,7 +421,7 @@ impl Policy {
         let pressing = young || losing || (purpose == Purpose::Climb && self.severe);
         let (expectation, cost_s) = self.expect(sight, fraction(workers), purpose);
         Some(Proposal {
-            knob: KnobName::WORKERS,
+            knob: KnobName::from(KnobName::WORKERS),
             value: workers,
             direction,
             purpose,
@@ -427,9 +443,13 @@ impl Policy {
         let load = self.arrivals.fast().max(here);
         let (goodput, loss) = match self.known_shape() {
             Some(shape) => {
-                let ratio = self.goodput(sight, shape, to)
-                    / self.goodput(sight, shape, sight.size()).max(1e-9);
-                ((here * ratio).min(load), (1.0 - ratio).max(0.0))
+                // What comes too late at the present size already is not lost by going elsewhere.
+                let (good, in_time) = (
+                    self.goodput(sight, shape, sight.size()),
+                    self.in_time(sight, shape, sight.size()),
+                );
+                let ratio = self.goodput(sight, shape, to) / good.max(1e-9);
+                ((here * ratio).min(load), (1.0 - ratio).max(0.0) * in_time)
             }
             None if to > sight.size() => ((here * to / sight.size()).min(load), 0.0),
             None => (here, 0.0),

@@ -2,7 +2,7 @@
 
 use crate::moment::{Moment, Span};
 use crate::number::fraction;
-use crate::observation::{CgroupSample, MachineSample, Observation};
+use crate::observation::{CgroupSample, MachineSample, Observation, ProcessIo};
 use trimtab_protocol::decision::Level;
 
 /// The time constant of the load's mean: a decision of seconds should not follow a burst of milliseconds.
@@ -42,6 +42,21 @@ pub struct HostSignals {
     pub cpu_pressure: Option<f64>,
     /// The same for memory.
     pub memory_pressure: Option<f64>,
+    /// To and from disk and network.
+    pub io: IoRates,
+}
+
+/// Bytes a second since the last tick.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct IoRates {
+    /// Read from disk.
+    pub read_per_s: Option<f64>,
+    /// Written towards disk.
+    pub written_per_s: Option<f64>,
+    /// Received from the network.
+    pub received_per_s: Option<f64>,
+    /// Sent into it.
+    pub sent_per_s: Option<f64>,
 }
 
 impl HostSignals {
@@ -78,6 +93,9 @@ impl HostSignals {
             threads: now.process.fresh().map(|process| process.threads),
             cpu_pressure: cgroup.and_then(|cgroup| cgroup.cpu_pressure),
             memory_pressure: cgroup.and_then(|cgroup| cgroup.memory_pressure),
+            io: before
+                .and_then(|before| io_rates(before, now))
+                .unwrap_or_default(),
         }
     }
 }
@@ -87,6 +105,22 @@ fn cpu_cores(before: &Observation, now: &Observation) -> Option<f64> {
     let span = is.at.since(was.at);
     let used = is.cpu_ns.checked_sub(was.cpu_ns)?;
     (span.as_ns() > 0).then(|| fraction(used) / fraction(span.as_ns()))
+}
+
+/// A counter that went backwards is another interface or process, and no rate.
+fn io_rates(before: &Observation, now: &Observation) -> Option<IoRates> {
+    let (was, is) = (before.process.fresh()?, now.process.fresh()?);
+    let seconds = is.at.since(was.at).as_secs_f64();
+    let rate = |count: fn(&ProcessIo) -> Option<u64>| {
+        let bytes = count(&is.io)?.checked_sub(count(&was.io)?)?;
+        (seconds > 0.0).then(|| fraction(bytes) / seconds)
+    };
+    Some(IoRates {
+        read_per_s: rate(|io| io.read_bytes),
+        written_per_s: rate(|io| io.written_bytes),
+        received_per_s: rate(|io| io.received_bytes),
+        sent_per_s: rate(|io| io.sent_bytes),
+    })
 }
 
 fn quota_cores(cgroup: Option<&CgroupSample>, machine: Option<&MachineSample>) -> Option<f64> {

@@ -7,7 +7,9 @@
 
 use crate::expression::{Signal, SignalSet, Truth};
 use crate::moment::Moment;
+use crate::number::fraction;
 use crate::profile::{Benefit, Trigger, TriggerAction};
+use trimtab_protocol::name::KnobName;
 
 /// Completions that must have been seen before anything is made smaller; with fewer, two windows resolve only a difference of
 /// a half.
@@ -83,26 +85,34 @@ impl TriggerWatch {
 }
 
 fn lack(trigger: &Trigger, signals: &SignalSet, completed: u64) -> Option<Lack> {
-    match &trigger.action.value {
-        TriggerAction::Grow | TriggerAction::Set { .. } => None,
-        TriggerAction::Shrink => {
-            let Some(benefit) = trigger.benefit else {
-                return Some(Lack::Benefit);
-            };
-            let shows_in = match benefit {
-                Benefit::Memory => Signal::Memory,
-                Benefit::Contention => Signal::Cpu,
-            };
-            if completed < SHRINK_COMPLETIONS_MIN {
-                let needed = SHRINK_COMPLETIONS_MIN;
-                return Some(Lack::Completions { completed, needed });
-            }
-            signals
-                .get(shows_in)
-                .is_none()
-                .then_some(Lack::Figure(shows_in))
+    let makes_smaller = match &trigger.action.value {
+        TriggerAction::Grow => false,
+        TriggerAction::Shrink => true,
+        TriggerAction::Set { knob, value } => {
+            let now = signals.get(Signal::Workers);
+            let to = value.as_integer().map(fraction);
+            let fewer = now.zip(to).is_some_and(|(now, to)| to < now);
+            knob.as_str() == KnobName::WORKERS && fewer
         }
+    };
+    if !makes_smaller {
+        return None;
     }
+    let Some(benefit) = trigger.benefit else {
+        return Some(Lack::Benefit);
+    };
+    let shows_in = match benefit {
+        Benefit::Memory => Signal::Memory,
+        Benefit::Contention => Signal::Cpu,
+    };
+    if completed < SHRINK_COMPLETIONS_MIN {
+        let needed = SHRINK_COMPLETIONS_MIN;
+        return Some(Lack::Completions { completed, needed });
+    }
+    signals
+        .get(shows_in)
+        .is_none()
+        .then_some(Lack::Figure(shows_in))
 }
 
 #[cfg(test)]

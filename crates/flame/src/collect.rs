@@ -12,14 +12,14 @@ use trimtab_sys::perf::STACK_BYTES_MAX;
 
 /// How much of a stack is copied at first: enough for all but programs with large arrays on it.
 pub(crate) const STACK_BYTES: u32 = 16_384;
-/// After so many samples a share of truncated ones says something.
-const JUDGED_SAMPLES: u64 = 20;
+/// So many truncated samples are no accident. A host that works little has few samples, so more would be waited for in vain.
+const TRUNCATED_MIN: u64 = 3;
 /// Above this share of truncated samples, one in so many, the copy is doubled.
 const TRUNCATED_ONE_IN: u64 = 100;
 /// In this first part of the window, one in so many, what was collected with too small a copy is thrown away.
 const THROWN_AWAY_PART: u64 = 4;
-/// How long one wait may last, so that the end of the window is met.
-const STEP_MS: u32 = 100;
+/// How long one wait may last, so that the end of the process is seen. A ring that fills wakes earlier.
+const STEP_MS: u32 = 250;
 
 /// What was collected.
 #[derive(Clone, Debug, Default)]
@@ -44,6 +44,7 @@ pub(crate) fn collect(
     stop: &AtomicBool,
 ) -> io::Result<Profile> {
     let mut brief = brief.clone();
+    brief.stack_bytes = modules.stack_bytes(brief.pid, brief.stack_bytes);
     let mut profile = Profile {
         kind: brief.kind,
         ..Profile::default()
@@ -66,6 +67,7 @@ pub(crate) fn collect(
         });
         if let Some(larger) = larger_copy(&watch) {
             brief.stack_bytes = larger;
+            modules.note_stack_bytes(brief.pid, larger);
             let early = now.saturating_sub(begun_ns) < window_ns / THROWN_AWAY_PART;
             let Profile {
                 stacks,
@@ -132,11 +134,14 @@ const ASLEEP: &str = "[asleep all the time]";
 
 /// A larger copy, where too many samples were cut off.
 pub(crate) fn larger_copy(watch: &Watch) -> Option<u32> {
-    let quality = watch.quality();
-    let enough =
-        quality.samples >= JUDGED_SAMPLES && quality.truncated * TRUNCATED_ONE_IN > quality.samples;
-    let larger = (watch.stack_bytes() * 2).min(STACK_BYTES_MAX);
-    (enough && larger > watch.stack_bytes()).then_some(larger)
+    larger(&watch.quality(), watch.stack_bytes())
+}
+
+fn larger(quality: &Quality, bytes: u32) -> Option<u32> {
+    let too_many = quality.truncated >= TRUNCATED_MIN
+        && quality.truncated * TRUNCATED_ONE_IN > quality.samples;
+    let larger = (bytes * 2).min(STACK_BYTES_MAX);
+    (too_many && larger > bytes).then_some(larger)
 }
 
 pub(crate) fn is_there(pid: u32) -> bool {
@@ -148,4 +153,26 @@ pub(crate) fn is_there(pid: u32) -> bool {
             .next()
             .is_some_and(|rest| rest.starts_with(" Z"))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_copy_is_doubled_when_it_is_too_small_and_by_no_accident() {
+        let after = |samples, truncated, bytes| {
+            let quality = Quality {
+                samples,
+                truncated,
+                ..Quality::default()
+            };
+            larger(&quality, bytes)
+        };
+        assert_eq!(after(4, 3, STACK_BYTES), Some(2 * STACK_BYTES));
+        assert_eq!(after(4, 2, STACK_BYTES), None);
+        assert_eq!(after(1_000, 9, STACK_BYTES), None);
+        assert_eq!(after(1_000, 11, 40_000), Some(STACK_BYTES_MAX));
+        assert_eq!(after(10, 10, STACK_BYTES_MAX), None);
+    }
 }

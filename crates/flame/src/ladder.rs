@@ -2,6 +2,7 @@
 //!
 //! Which one is reached is found out by trying, and for each that is not there is a reason and what would help.
 
+use crate::python;
 use crate::session::{Session, setup, threads};
 use serde::{Deserialize, Serialize};
 use std::io;
@@ -12,6 +13,8 @@ use trimtab_sys::perf::{Event, paranoia};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Rung {
+    /// Python's own calls, read from a CPython process while it runs.
+    Python,
     /// The kernel's samples of a whole control group: one counter a CPU, whatever the number of threads.
     PerfCgroup,
     /// The kernel's samples of each thread, with what happened in the kernel.
@@ -25,10 +28,17 @@ pub enum Rung {
 }
 
 impl Rung {
+    /// Whether it shows the stacks of compiled code.
+    #[must_use]
+    pub fn has_native_stacks(self) -> bool {
+        matches!(self, Self::PerfCgroup | Self::PerfKernel | Self::PerfUser)
+    }
+
     /// What a graph calls it.
     #[must_use]
     pub fn words(self) -> &'static str {
         match self {
+            Self::Python => "py-spy, Python's calls",
             Self::PerfCgroup => "perf by control group, user and kernel frames",
             Self::PerfKernel => "perf, user and kernel frames",
             Self::PerfUser => "perf, user frames",
@@ -58,6 +68,11 @@ pub trait Ground {
     /// # Errors
     /// Why not.
     fn try_perf(&self, pid: u32, kernel: bool) -> io::Result<()>;
+    /// Tries to read a process's Python.
+    ///
+    /// # Errors
+    /// Why not, and what would help.
+    fn try_python(&self, pid: u32) -> Result<String, (String, String)>;
     /// Tries to sample the control group that belongs to the process alone.
     ///
     /// # Errors
@@ -77,6 +92,10 @@ impl Ground for Here {
     fn try_perf(&self, pid: u32, kernel: bool) -> io::Result<()> {
         let setup = setup(Event::CpuClock { hz: 1 }, 1_024, kernel);
         Session::of_one_thread(pid, setup)
+    }
+
+    fn try_python(&self, pid: u32) -> Result<String, (String, String)> {
+        python::probe(pid)
     }
 
     fn try_cgroup(&self, pid: u32) -> Result<PathBuf, String> {
@@ -127,7 +146,8 @@ pub fn probe(ground: &dyn Ground, pid: u32, own_profile: Option<&str>) -> Vec<St
         (reason, fix.to_owned())
     });
     let own = own_profile.map(|address| format!("it is asked at {address}")).ok_or_else(|| {
-        let fix = "where the host serves /debug/pprof/profile on loopback, name that address in the configuration";
+        let fix = "where the host serves /debug/pprof/profile, as Go services do and Rust services with the host kit's feature `pprof`, \
+                   name that address in the configuration (flame.own_profile)";
         ("no address of one is configured".to_owned(), fix.to_owned())
     });
     let states = if ground.has_threads(pid) {
@@ -139,6 +159,7 @@ pub fn probe(ground: &dyn Ground, pid: u32, own_profile: Option<&str>) -> Vec<St
         ))
     };
     vec![
+        step(Rung::Python, ground.try_python(pid)),
         step(Rung::PerfCgroup, cgroup),
         step(Rung::PerfKernel, perf(true)),
         step(Rung::PerfUser, perf(false)),
@@ -174,17 +195,20 @@ fn help(error: &io::Error, kernel: bool) -> String {
 fn own_cgroup(pid: u32) -> Result<PathBuf, String> {
     let path = |of: &str| -> Option<String> {
         let text = std::fs::read_to_string(format!("/proc/{of}/cgroup")).ok()?;
-        let line = text.lines().find_map(|line| line.strip_prefix("0::"))?;
-        Some(line.to_owned())
+        control_group(&text).map(str::to_owned)
     };
-    let host = path(&pid.to_string()).ok_or("it has no control group of version 2")?;
+    let host = path(&pid.to_string()).ok_or("it has no control group that counts events")?;
     if host == "/" {
         return Err("it runs in the root of all control groups".to_owned());
     }
     if path("self").as_ref() == Some(&host) {
         return Err("it shares its control group with Trimtab".to_owned());
     }
-    let roots = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"];
+    let roots = [
+        "/sys/fs/cgroup/perf_event",
+        "/sys/fs/cgroup",
+        "/sys/fs/cgroup/unified",
+    ];
     let directories = roots
         .iter()
         .map(|root| PathBuf::from(format!("{root}{host}")));
@@ -192,6 +216,18 @@ fn own_cgroup(pid: u32) -> Result<PathBuf, String> {
         .into_iter()
         .find(|directory| directory.join("cgroup.procs").is_file());
     directory.ok_or_else(|| format!("its control group {host} is not to be seen from here"))
+}
+
+/// The group by which the kernel counts events, from a text as in `/proc/PID/cgroup`: that of version 1 where events have a
+/// hierarchy of their own, else that of version 2.
+fn control_group(text: &str) -> Option<&str> {
+    let of_version_1 = text.lines().find_map(|line| {
+        let (_, rest) = line.split_once(':')?;
+        let (controllers, path) = rest.split_once(':')?;
+        let counts = controllers.split(',').any(|name| name == "perf_event");
+        counts.then_some(path)
+    });
+    of_version_1.or_else(|| text.lines().find_map(|line| line.strip_prefix("0::")))
 }
 
 #[cfg(test)]
@@ -203,12 +239,21 @@ mod tests {
         kernel: Option<i32>,
         user: Option<i32>,
         cgroup: bool,
+        python: bool,
     }
 
     impl Ground for Machine {
         fn try_perf(&self, _pid: u32, kernel: bool) -> io::Result<()> {
             let refusal = if kernel { self.kernel } else { self.user };
             refusal.map_or(Ok(()), |code| Err(io::Error::from_raw_os_error(code)))
+        }
+
+        fn try_python(&self, _pid: u32) -> Result<String, (String, String)> {
+            if self.python {
+                Ok("it runs CPython 3.11".to_owned())
+            } else {
+                Err(("no CPython".to_owned(), "none is needed".to_owned()))
+            }
         }
 
         fn try_cgroup(&self, _pid: u32) -> Result<PathBuf, String> {
@@ -244,8 +289,10 @@ mod tests {
             kernel: None,
             user: None,
             cgroup: true,
+            python: true,
         };
         let all = [
+            Rung::Python,
             Rung::PerfCgroup,
             Rung::PerfKernel,
             Rung::PerfUser,
@@ -256,12 +303,14 @@ mod tests {
             kernel: Some(EACCES),
             user: None,
             cgroup: false,
+            python: false,
         };
         assert_eq!(reached(&same_user), [Rung::PerfUser, Rung::ThreadStates]);
         let container = Machine {
             kernel: Some(EACCES),
             user: Some(EACCES),
             cgroup: false,
+            python: false,
         };
         assert_eq!(reached(&container), [Rung::ThreadStates]);
     }
@@ -272,6 +321,7 @@ mod tests {
             kernel: Some(13),
             user: Some(38),
             cgroup: false,
+            python: false,
         };
         for step in probe(&machine, 1, None).iter().filter(|step| !step.reached) {
             assert!(!step.reason.is_empty() && !step.fix.is_empty(), "{step:?}");
@@ -286,6 +336,14 @@ mod tests {
                 .iter()
                 .any(|step| step.rung == Rung::OwnProfile && step.reached)
         );
+    }
+
+    #[test]
+    fn events_are_counted_by_the_hierarchy_that_has_them() {
+        let hybrid = "9:name=systemd:/x\n5:cpu,perf_event:/shop\n0::/other";
+        assert_eq!(control_group(hybrid), Some("/shop"));
+        assert_eq!(control_group("2:cpu:/a\n0::/other"), Some("/other"));
+        assert_eq!(control_group("2:cpu:/a"), None);
     }
 
     #[test]

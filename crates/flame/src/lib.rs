@@ -21,8 +21,10 @@ mod kind;
 pub mod ladder;
 mod module;
 mod names;
+mod own;
 mod past;
 pub mod push;
+mod python;
 mod quality;
 mod record;
 #[cfg(all(test, target_arch = "x86_64"))]
@@ -40,6 +42,7 @@ mod watch;
 pub use draw::{SVG_BYTES_MAX, View};
 pub use format::{Format, Named, read_pprof, write_difference};
 pub use kind::Kind;
+pub use own::shoot_own;
 pub use quality::Quality;
 pub use take::shoot;
 pub use tree::Tree;

@@ -48,6 +48,8 @@ struct Table {
     /// By device and inode. What is no program is remembered as nothing.
     known: HashMap<(u64, u64), Option<ModuleId>>,
     vdso: Option<Option<ModuleId>>,
+    /// How much of its stacks must be copied, by process, where the usual was too little.
+    copies: HashMap<u32, u32>,
 }
 
 impl Modules {
@@ -97,6 +99,20 @@ impl Modules {
         let id = module.and_then(|module| table.add(module));
         table.vdso = Some(id);
         id
+    }
+
+    /// How much of a process's stacks is to be copied: what was found out earlier, or else this.
+    pub(crate) fn stack_bytes(&self, pid: u32, usual: u32) -> u32 {
+        self.table().copies.get(&pid).copied().unwrap_or(usual)
+    }
+
+    /// Notes that so much must be copied.
+    pub(crate) fn note_stack_bytes(&self, pid: u32, bytes: u32) {
+        let mut table = self.table();
+        if table.copies.len() >= MODULES_MAX {
+            table.copies.clear();
+        }
+        table.copies.insert(pid, bytes);
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {
@@ -169,6 +185,14 @@ mod tests {
         assert_eq!(module.name, "program");
         let again = File::open(module.readable().expect("it has a file")).expect("it is open");
         assert!(Image::read(&again).is_some());
+    }
+
+    #[test]
+    fn what_was_found_out_of_a_process_is_kept() {
+        let modules = Modules::default();
+        modules.note_stack_bytes(7, 32_768);
+        assert_eq!(modules.clone().stack_bytes(7, 16_384), 32_768);
+        assert_eq!(modules.stack_bytes(8, 16_384), 16_384);
     }
 
     #[test]

@@ -35,6 +35,8 @@ pub(crate) struct Names {
 /// Finds names.
 pub(crate) struct Namer {
     modules: Modules,
+    /// Where the system keeps the symbols of stripped files.
+    debug_root: PathBuf,
     plain: Symbolizer,
     inlining: Option<Symbolizer>,
     known: HashMap<(ModuleId, u64), (FrameNames, bool)>,
@@ -55,6 +57,7 @@ impl Namer {
     pub(crate) fn new(modules: Modules) -> Self {
         Self {
             modules,
+            debug_root: PathBuf::from("/usr/lib/debug"),
             plain: symbolizer(false),
             inlining: None,
             known: HashMap::new(),
@@ -143,13 +146,24 @@ impl Namer {
         }
     }
 
+    /// The file with the symbols of a stripped one, where the system has it by its build id.
+    fn debug_file(&self, module: &Module) -> Option<PathBuf> {
+        if module.image.named {
+            return None;
+        }
+        let (first, rest) = module.image.build_id.as_deref()?.split_at_checked(2)?;
+        let path = format!(".build-id/{first}/{rest}.debug");
+        let path = self.debug_root.join(path);
+        path.is_file().then_some(path)
+    }
+
     fn symbols(
         &mut self,
         module: &Module,
         places: &[(usize, u64)],
         inlined: bool,
     ) -> Vec<Option<FrameNames>> {
-        let (path, symbolizer) = match (debug_file(module), inlined) {
+        let (path, symbolizer) = match (self.debug_file(module), inlined) {
             (debug_file, true) => {
                 let inlining = self.inlining.get_or_insert_with(|| symbolizer(true));
                 (debug_file.or_else(|| module.readable()), inlining)
@@ -192,16 +206,6 @@ fn symbolizer(inlined: bool) -> Symbolizer {
         .build()
 }
 
-/// The file with the symbols of a stripped one, where the system has it by its build id.
-fn debug_file(module: &Module) -> Option<PathBuf> {
-    if module.image.named {
-        return None;
-    }
-    let (first, rest) = module.image.build_id.as_deref()?.split_at_checked(2)?;
-    let path = PathBuf::from(format!("/usr/lib/debug/.build-id/{first}/{rest}.debug"));
-    path.is_file().then_some(path)
-}
-
 /// What a place without a name is called: the file, where the function begins in it, and the file's identity.
 fn place_name(module: &Module, offset: u64) -> Box<str> {
     let address = module.image.address_of(offset).unwrap_or(offset);
@@ -242,6 +246,63 @@ mod tests {
         assert_eq!(&*clean(" \n"), "[no name]");
         let long = clean(&"ä".repeat(NAME_BYTES_MAX));
         assert!(long.len() <= NAME_BYTES_MAX + 3 && long.ends_with('…'));
+    }
+
+    #[test]
+    fn a_stripped_file_has_the_names_that_are_installed_for_its_build_id() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let at = |name: &str| directory.path().join(name);
+        let source = "int weigh_kettle(int n) { return n * 31; }\nint main(void) { return weigh_kettle(1); }";
+        std::fs::write(at("shop.c"), source).expect("it is ours");
+        let run = |program: &str, options: &[&str]| {
+            let mut command = std::process::Command::new(program);
+            let status = command.args(options).current_dir(directory.path()).status();
+            status.is_ok_and(|status| status.success())
+        };
+        let is_built = run("gcc", &["-O0", "-Wl,--build-id", "shop.c", "-o", "shop"])
+            && run("objcopy", &["--only-keep-debug", "shop", "shop.debug"]);
+        if !is_built {
+            println!("skipped: there is no gcc or no objcopy here");
+            return;
+        }
+        let modules = Modules::default();
+        let of = |path: PathBuf| {
+            let path = path.to_str().expect("it is text").to_owned();
+            modules.of_path(std::process::id(), &path)
+        };
+        let whole = of(at("shop")).expect("it is a program");
+        let module = modules.get(whole).expect("it is kept");
+        let object = std::fs::read(at("shop")).expect("it is ours");
+        let file = object::File::parse(&*object).expect("it is a program");
+        let address = object::Object::symbol_by_name(&file, "weigh_kettle");
+        let address = object::ObjectSymbol::address(&address.expect("it is in it"));
+        let offset = (0..address * 2)
+            .find(|offset| module.image.address_of(*offset) == Some(address))
+            .expect("it is in the file");
+        assert!(run("strip", &["-o", "bare", "shop"]), "it can be stripped");
+        let bare = of(at("bare")).expect("it is a program");
+        let mut stacks = Stacks::default();
+        stacks.intern([Frame::Code {
+            module: bare,
+            offset,
+        }]);
+        let mut namer = Namer::new(modules.clone());
+        namer.debug_root = directory.path().to_owned();
+        let nameless = namer.name(&stacks, false);
+        assert!(nameless.nameless[0] && nameless.by_frame[0][0].starts_with("bare+0x"));
+        let id = module
+            .image
+            .build_id
+            .clone()
+            .expect("it was linked with one");
+        let (first, rest) = id.split_at(2);
+        let installed = at(".build-id").join(first);
+        std::fs::create_dir_all(&installed).expect("it is ours");
+        std::fs::rename(at("shop.debug"), installed.join(format!("{rest}.debug")))
+            .expect("it is ours");
+        let mut namer = Namer::new(modules);
+        namer.debug_root = directory.path().to_owned();
+        assert_eq!(&*namer.name(&stacks, false).by_frame[0][0], "weigh_kettle");
     }
 
     #[test]

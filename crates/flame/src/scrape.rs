@@ -2,8 +2,9 @@
 
 use crate::format::read_pprof;
 use crate::tree::Tree;
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 /// The most bytes of an answer.
@@ -11,16 +12,30 @@ const ANSWER_BYTES_MAX: u64 = 32 << 20;
 /// How much longer than the window an answer may take.
 const GRACE: Duration = Duration::from_secs(10);
 
-/// Asks for a profile of so many seconds.
+/// Where services offer it.
+const PATH: &str = "/debug/pprof/profile";
+
+/// Asks for a profile of so many seconds, at an address on loopback, or, as `unix:` and a path, at a socket.
 ///
 /// # Errors
 /// When the address is not one on loopback, nobody answers there, or the answer is no profile.
 pub(crate) fn scrape(address: &str, window_ms: u64) -> io::Result<Tree> {
-    let (host, path) = split(address)?;
     let seconds = window_ms.div_ceil(1_000);
-    let mut stream = TcpStream::connect_timeout(&host, GRACE)?;
-    stream.set_read_timeout(Some(Duration::from_secs(seconds) + GRACE))?;
+    let patience = Duration::from_secs(seconds) + GRACE;
+    if let Some(socket) = address.strip_prefix("unix:") {
+        let stream = UnixStream::connect(socket)?;
+        stream.set_read_timeout(Some(patience))?;
+        stream.set_write_timeout(Some(GRACE))?;
+        return ask(stream, "localhost", PATH, seconds);
+    }
+    let (host, path) = split(address)?;
+    let stream = TcpStream::connect_timeout(&host, GRACE)?;
+    stream.set_read_timeout(Some(patience))?;
     stream.set_write_timeout(Some(GRACE))?;
+    ask(stream, &host.to_string(), path, seconds)
+}
+
+fn ask(mut stream: impl Read + Write, host: &str, path: &str, seconds: u64) -> io::Result<Tree> {
     let mark = if path.contains('?') { '&' } else { '?' };
     // With version 1.0 the answer has no chunks and ends with the connection.
     write!(
@@ -50,7 +65,7 @@ fn split(address: &str) -> io::Result<(SocketAddr, &str)> {
         .ok_or_else(|| invalid("the address must begin with http://"))?;
     let (host, path) = match rest.find('/') {
         Some(at) => rest.split_at(at),
-        None => (rest, "/debug/pprof/profile"),
+        None => (rest, PATH),
     };
     let host: SocketAddr = host
         .parse()
@@ -81,23 +96,25 @@ mod tests {
     use std::net::TcpListener;
 
     /// Answers one request with these bytes, and gives the request's first line.
+    fn respond(mut stream: impl Read + Write, answer: &[u8]) -> String {
+        let mut head = Vec::new();
+        let mut byte = [0];
+        while !head.ends_with(b"\r\n\r\n") {
+            stream.read_exact(&mut byte).expect("a whole head");
+            head.push(byte[0]);
+        }
+        stream.write_all(answer).expect("it is read");
+        let head = String::from_utf8_lossy(&head);
+        head.lines().next().unwrap_or_default().to_owned()
+    }
+
+    /// Serves one request at a port.
     fn serve(answer: Vec<u8>) -> (SocketAddr, std::thread::JoinHandle<String>) {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("it has one");
         let thread = std::thread::spawn(move || {
-            let (mut stream, _) = listener.accept().expect("somebody asks");
-            let mut head = Vec::new();
-            let mut byte = [0];
-            while !head.ends_with(b"\r\n\r\n") {
-                stream.read_exact(&mut byte).expect("a whole head");
-                head.push(byte[0]);
-            }
-            stream.write_all(&answer).expect("it is read");
-            String::from_utf8_lossy(&head)
-                .lines()
-                .next()
-                .unwrap_or_default()
-                .to_owned()
+            let (stream, _) = listener.accept().expect("somebody asks");
+            respond(stream, &answer)
         });
         (address, thread)
     }
@@ -123,6 +140,21 @@ mod tests {
             thread.join().expect("it answered"),
             "GET /debug/pprof/profile?seconds=2 HTTP/1.0"
         );
+    }
+
+    #[test]
+    fn a_profile_is_asked_for_at_a_socket_too() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("control.sock");
+        let listener = std::os::unix::net::UnixListener::bind(&path).expect("a socket");
+        let thread = std::thread::spawn(move || {
+            let (stream, _) = listener.accept().expect("somebody asks");
+            respond(stream, b"HTTP/1.0 429 Too Many Requests\r\n\r\n")
+        });
+        let error = scrape(&format!("unix:{}", path.display()), 3_000).expect_err("it is busy");
+        assert!(error.to_string().contains("429"), "{error}");
+        let asked = thread.join().expect("it answered");
+        assert_eq!(asked, "GET /debug/pprof/profile?seconds=3 HTTP/1.0");
     }
 
     #[test]

@@ -2,11 +2,13 @@
 
 use crate::ask::Shot;
 use crate::collect::{Profile, STACK_BYTES, collect, is_there};
+use crate::draw::View;
 use crate::format::Named;
 use crate::kind::Kind;
 use crate::ladder::{Ground, Here, Rung, Step, probe};
 use crate::module::Modules;
 use crate::names::Namer;
+use crate::python;
 use crate::quality::Quality;
 use crate::scrape::scrape;
 use crate::states;
@@ -89,6 +91,10 @@ fn try_rung(
             }
             _ => Ok(None),
         },
+        Rung::Python => {
+            let (tree, quality) = python::watch(shot.pid, shot.kind, window_ns, stop)?;
+            Ok(Some(Taken::Named(tree, shot.kind, quality)))
+        }
         Rung::ThreadStates => {
             let (tree, quality) = states::watch(shot.pid, shot.kind, window_ns, stop)?;
             Ok(Some(Taken::Named(tree, shot.kind, quality)))
@@ -118,7 +124,7 @@ fn explained(taken: Taken, rung: Rung, kind: Kind, steps: &[Step]) -> Taken {
     let step = steps
         .iter()
         .find(|step| step.rung == Rung::PerfKernel && !step.reached);
-    if let Some(step) = step {
+    if let Some(step) = step.filter(|_| rung != Rung::Python) {
         let what = match (rung, kind) {
             (Rung::PerfUser, _) => "the kernel's frames",
             (_, Kind::Cpu) => "samples by the kernel",
@@ -146,7 +152,9 @@ fn explained(taken: Taken, rung: Rung, kind: Kind, steps: &[Step]) -> Taken {
 pub(crate) fn name(taken: &Taken, shot: &Shot, namer: &mut Namer) -> Named {
     match taken {
         Taken::Stacks(profile) => {
-            let names = namer.name(&profile.stacks, shot.inlined);
+            // A task's type stands in names that optimised programs have only of inlined calls.
+            let inlined = shot.inlined || shot.view == View::Task;
+            let names = namer.name(&profile.stacks, inlined);
             let tree = Tree::of_stacks(
                 &profile.stacks,
                 &profile.counts,
@@ -175,7 +183,10 @@ pub(crate) fn name(taken: &Taken, shot: &Shot, namer: &mut Namer) -> Named {
         Taken::Named(tree, kind, quality) => Named {
             title: shot.title.clone(),
             kind: *kind,
-            tree: tree.clone(),
+            tree: match &shot.thread {
+                Some(thread) => tree.of_thread(thread),
+                None => tree.clone(),
+            },
             quality: quality.clone(),
         },
     }

@@ -83,6 +83,18 @@ impl Tree {
         tree
     }
 
+    /// Only the stacks of a thread, by its name at the root or behind its process's.
+    pub(crate) fn of_thread(&self, thread: &str) -> Self {
+        let mut tree = Self::default();
+        self.each_stack(|calls, [first, second]| {
+            if calls.iter().take(2).any(|call| *call == thread) {
+                tree.add(calls.iter().copied(), Side::First, first);
+                tree.add(calls.iter().copied(), Side::Second, second);
+            }
+        });
+        tree
+    }
+
     /// The tree of folded stacks: a line a stack, calls parted by `;`, and the number last. Says which line is none.
     ///
     /// # Errors
@@ -296,6 +308,13 @@ fn count32(count: usize) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_threads_stacks_can_be_told_from_others() {
+        let tree = Tree::of_folded("main;a 1\nmail;a 2\npython [7];mail;b 3\nmain;a;mail 4");
+        let found = tree.expect("it is folded").of_thread("mail");
+        assert_eq!(found.folded(false), ["mail;a 2", "python [7];mail;b 3"]);
+    }
     use proptest::prelude::*;
 
     fn tree(text: &str) -> Tree {

@@ -28,10 +28,10 @@ const READ_TIME: Duration = Duration::from_millis(100);
 const URGENT: Duration = Duration::from_millis(50);
 /// How often it looks while only leases, pins and the way to the baseline are pending.
 const CALM: Duration = Duration::from_millis(500);
-/// How often it looks at the clock while a part waits to be tended.
-const TENDING: Duration = Duration::from_secs(5);
-/// The least time between two tendings that nobody asked for.
-const TENDING_PAUSE_NS: u64 = 50_000_000;
+/// How often it looks at the clock while a part waits for its upkeep.
+const UPKEEP_LOOK: Duration = Duration::from_secs(5);
+/// The least time between two rounds of upkeep that nobody asked for.
+const UPKEEP_PAUSE_NS: u64 = 50_000_000;
 
 /// What the host says of itself.
 #[derive(Debug)]
@@ -167,10 +167,10 @@ impl Control {
     pub(crate) async fn upkeep(self: Arc<Self>) {
         loop {
             let control = Arc::clone(&self);
-            let tended = tokio::task::spawn_blocking(move || control.registry.upkeep(boot_ns()));
-            let next_ns = tended.await.unwrap_or(None);
+            let upkeep = tokio::task::spawn_blocking(move || control.registry.upkeep(boot_ns()));
+            let next_ns = upkeep.await.unwrap_or(None);
             // Whatever a part says, the others and the processor get their turn.
-            let soonest_ns = boot_ns().saturating_add(TENDING_PAUSE_NS);
+            let soonest_ns = boot_ns().saturating_add(UPKEEP_PAUSE_NS);
             let next_ns = next_ns.map(|next_ns| next_ns.max(soonest_ns));
             let due = async {
                 match next_ns {
@@ -178,7 +178,7 @@ impl Control {
                     // The boot-time clock goes on while the machine is suspended and the runtime's does not.
                     Some(next_ns) => {
                         while let left @ 1.. = next_ns.saturating_sub(boot_ns()) {
-                            tokio::time::sleep(Duration::from_nanos(left).min(TENDING)).await;
+                            tokio::time::sleep(Duration::from_nanos(left).min(UPKEEP_LOOK)).await;
                         }
                     }
                 }
@@ -255,12 +255,12 @@ impl Control {
     /// the same: it is tried again, and meanwhile the service goes on.
     fn sync_fuses(&self) {
         for (pool, _) in self.registry.pools() {
-            let (ends_ns, tended) = {
+            let (ends_ns, steered) = {
                 let governor = self.governor();
-                (governor.trial_end_ns(pool), governor.is_tended(pool))
+                (governor.trial_end_ns(pool), governor.is_steered(pool))
             };
             self.registry.set_fuse(pool, ends_ns);
-            self.registry.set_tended(pool, tended);
+            self.registry.set_steered(pool, steered);
         }
         self.wake.notify_one();
     }

@@ -17,6 +17,8 @@ pub mod object_pool;
 pub mod part;
 pub mod pipeline;
 pub mod pool;
+#[cfg(feature = "pprof")]
+pub mod pprof;
 mod process;
 mod registry;
 mod router;

@@ -133,7 +133,7 @@ struct Inner {
     name: PoolName,
     allocator: Allocator,
     target: AtomicU8,
-    /// Follows the target when the part is tended: giving back may take long, and turning a knob must not.
+    /// Follows the target at the upkeep: giving back may take long, and turning a knob must not.
     in_force: AtomicU8,
     tended_ns: Mutex<u64>,
     /// How often memory was given back.
@@ -288,7 +288,7 @@ impl Knob for Level {
                 return Applied::Refused(format!("{value} is not a memory level"));
             };
             self.0.target.store(level.number(), Ordering::Release);
-            // It is tended right after this.
+            // Its upkeep follows right after this.
             if self.0.in_force.load(Ordering::Acquire) == level.number() {
                 Applied::Done
             } else {
@@ -347,7 +347,7 @@ mod tests {
     const SECOND: u64 = 1_000_000_000;
 
     #[tokio::test]
-    async fn a_level_takes_effect_when_the_part_is_tended_and_is_kept_up() {
+    async fn a_level_takes_effect_when_the_part_is_steered_and_is_kept_up() {
         let memory = Memory::detect().unwrap();
         assert_eq!(memory.allocator(), "glibc");
         assert_eq!(memory.level(), MemoryLevel::Conservative);

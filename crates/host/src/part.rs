@@ -52,7 +52,7 @@ pub trait Part: Send + Sync + 'static {
 
     /// Told when someone begins or ceases to decide about this part's knobs: a sidecar by its lease or by a value that it proved, an
     /// operator by a freeze or a pin. A part that moves its own knobs leaves them alone meanwhile.
-    fn tended(&self, _tended: bool) {}
+    fn steered(&self, _steered: bool) {}
 }
 
 impl fmt::Debug for dyn Part {

@@ -72,7 +72,7 @@ struct Entry {
     /// What the fuse was last set to, in nanoseconds of the boot-time clock; 0 means that it is clear.
     armed_ns: AtomicU64,
     /// What the part was last told.
-    tended: AtomicBool,
+    steered: AtomicBool,
     kills: bool,
 }
 
@@ -97,7 +97,7 @@ impl Registry {
                 kind: part.kind(),
                 fuse: part.fuse(),
                 armed_ns: AtomicU64::new(0),
-                tended: AtomicBool::new(false),
+                steered: AtomicBool::new(false),
                 kills: declared.iter().any(|(_, shrink)| *shrink == Shrink::Kills),
                 knobs,
                 part,
@@ -153,14 +153,14 @@ impl Registry {
     }
 
     /// Tells a part whether someone decides about its knobs, if that is not what it was told last.
-    pub(crate) fn set_tended(&self, pool: &PoolName, tended: bool) {
+    pub(crate) fn set_steered(&self, pool: &PoolName, steered: bool) {
         let Some(entry) = self.pools.get(pool) else {
             return;
         };
-        if entry.tended.swap(tended, Ordering::AcqRel) == tended {
+        if entry.steered.swap(steered, Ordering::AcqRel) == steered {
             return;
         }
-        if catch_unwind(AssertUnwindSafe(|| entry.part.tended(tended))).is_err() {
+        if catch_unwind(AssertUnwindSafe(|| entry.part.steered(steered))).is_err() {
             self.count_failure();
         }
     }
@@ -174,13 +174,13 @@ impl Registry {
 
     /// Lets each part do what is due, and says when the next thing will be, if ever.
     pub(crate) fn upkeep(&self, now_ns: u64) -> Option<u64> {
-        let tended = self.pools.values().filter_map(|entry| {
+        let due = self.pools.values().filter_map(|entry| {
             catch_unwind(AssertUnwindSafe(|| entry.part.upkeep(now_ns))).unwrap_or_else(|_| {
                 self.count_failure();
                 None
             })
         });
-        tended.min()
+        due.min()
     }
 
     pub(crate) fn persists(&self, pool: &PoolName, knob: &KnobName) -> bool {

@@ -74,6 +74,10 @@ where
         let detail = "no browser reaches a Unix socket by itself, so something passes strangers on";
         return refuse(ProblemKind::Forbidden, detail);
     }
+    #[cfg(feature = "pprof")]
+    if request.method() == Method::GET && request.uri().path() == crate::pprof::PATH {
+        return profile(request.uri().query()).await;
+    }
     let call = route(request.method(), request.uri().path())?;
     if call.is_operators() && caller != Caller::Operator {
         let detail = "this is for operators, over the operator's socket";
@@ -245,6 +249,25 @@ async fn state(control: &Arc<Control>) -> Result<Answer, Refusal> {
         pool.histograms = trimtab_protocol::state::Histograms::default();
     }
     json(&state)
+}
+
+/// A profile of the process by itself; the control side only waits for it.
+#[cfg(feature = "pprof")]
+async fn profile(query: Option<&str>) -> Result<Answer, Refusal> {
+    use crate::pprof::{ProfileError, profile, window};
+    let window = match window(query) {
+        Ok(window) => window,
+        Err(detail) => return refuse(ProblemKind::Malformed, detail),
+    };
+    match profile(window).await {
+        Ok(bytes) => Ok(written(
+            StatusCode::OK,
+            Bytes::from(bytes),
+            Some("application/octet-stream"),
+        )),
+        Err(error @ ProfileError::Busy) => refuse(ProblemKind::TooSoon, error.to_string()),
+        Err(error @ ProfileError::Failed(_)) => refuse(ProblemKind::Internal, error.to_string()),
+    }
 }
 
 fn json<T: Serialize>(value: &T) -> Result<Answer, Refusal> {

@@ -190,7 +190,7 @@ pub(crate) struct Inner {
     sweeper: Arc<Sweeper>,
     reader: Mutex<ThreadReader>,
     /// Someone else decides about the knobs.
-    tended: AtomicBool,
+    steered: AtomicBool,
     closed: AtomicBool,
     /// What has not begun is dropped.
     drops: AtomicBool,
@@ -318,7 +318,7 @@ impl Inner {
             handover: Mean::default(),
             sweeper: Sweeper::new(),
             reader: Mutex::default(),
-            tended: AtomicBool::new(false),
+            steered: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             drops: AtomicBool::new(false),
         }

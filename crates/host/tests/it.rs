@@ -14,6 +14,9 @@ mod guard;
 mod part;
 #[path = "it/pool.rs"]
 mod pool;
+#[cfg(feature = "pprof")]
+#[path = "it/pprof.rs"]
+mod pprof;
 #[path = "it/threads.rs"]
 mod threads;
 #[path = "it/trial.rs"]

@@ -59,6 +59,9 @@ pub struct SettingProblem {
     pub column: Option<u32>,
     /// What is wrong.
     pub message: String,
+    /// What is allowed there, why, and what to do.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }
 
 /// The ledger's entry about a configuration that was read anew.
@@ -112,4 +115,64 @@ pub struct ConfigurationStatus {
     /// The keys that were changed and take effect only after a restart of the sidecar.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub needs_restart: Vec<String>,
+}
+
+/// One key with the value that is in force.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct SettingInForce {
+    /// The key, such as `serve.address` or `profile.web.workers.max`.
+    pub key: String,
+    /// Its value as it is written in TOML.
+    pub value: String,
+    /// Where it is set: a file, or the variable or option that overrides it; absent where it has its default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Citation>,
+    /// Whether it can change while the sidecar runs.
+    pub live: bool,
+}
+
+/// A profile as it is written.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ProfileText {
+    /// Its name.
+    pub name: String,
+    /// Its file; one that is part of the program begins with `built-in/`.
+    pub file: String,
+    /// What the file now says, whether that is in force or was refused.
+    pub text: String,
+}
+
+/// The configuration in full: the answer of `/api/v1/configuration/effective`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct EffectiveConfiguration {
+    /// Every key that has a value, in the order of the commented file; those of the profiles last.
+    pub settings: Vec<SettingInForce>,
+    /// The profiles by name.
+    pub profiles: Vec<ProfileText>,
+}
+
+/// A profile's text that is to be checked and not applied.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct ProfileDraft {
+    /// The profile's name.
+    pub profile: String,
+    /// The text that its file might have.
+    pub text: String,
+}
+
+/// What would come of a profile's text: the answer of `/api/v1/configuration/check`. Nothing was changed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct DraftVerdict {
+    /// What is wrong with it; with nothing wrong it could be in force.
+    pub problems: Vec<SettingProblem>,
+    /// The keys that would change.
+    pub changes: Vec<SettingChange>,
+    /// Whether an operator would have to approve it first.
+    pub needs_approval: bool,
 }

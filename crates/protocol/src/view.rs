@@ -193,6 +193,15 @@ pub struct HostStatus {
     pub lease_holder: Option<String>,
     /// Whether that is this sidecar.
     pub lease_ours: bool,
+    /// How long the lease was still good for at the last reading, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease_expires_in_ms: Option<u64>,
+    /// The number of the last lease that was granted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub epoch: Option<Epoch>,
+    /// How long the host had been running at the last reading, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uptime_ms: Option<u64>,
     /// How old the last good reading is, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub age_ms: Option<u64>,
@@ -202,6 +211,9 @@ pub struct HostStatus {
     pub sample: Sample,
     /// The pools.
     pub pools: BTreeMap<PoolName, PoolStatus>,
+    /// How often a decision was to change nothing since the sidecar's start, by the kind of its reason.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub held: BTreeMap<String, u64>,
 }
 
 /// One pool as the sidecar sees it.
@@ -217,8 +229,14 @@ pub struct PoolStatus {
     pub phase: Phase,
     /// The last change.
     pub generation: Generation,
+    /// How long the open trial still had at the last reading, in milliseconds; then the host undoes it by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trial_expires_in_ms: Option<u64>,
     /// The knobs: target, effective, baseline.
     pub knobs: BTreeMap<KnobName, KnobStatus>,
+    /// Figures of the part's own by name, as the host tells them, such as the hits and misses of a pool of objects.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub figures: BTreeMap<String, u64>,
     /// Keys of the profile whose knob this host lacks.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub inert: Vec<String>,
@@ -245,6 +263,9 @@ pub struct KnobStatus {
     pub min: u64,
     /// The largest value that profile and host allow.
     pub max: u64,
+    /// For how long an operator still holds it, in milliseconds; absent when nobody does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pinned_for_ms: Option<u64>,
 }
 
 /// How many changes were made, and what became of them.
@@ -290,6 +311,18 @@ pub struct Sample {
     /// Live tasks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tasks: Option<u64>,
+    /// Bytes a second that the process read from disk.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub read_bytes_per_s: Option<f64>,
+    /// Bytes a second that it wrote towards disk.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub written_bytes_per_s: Option<f64>,
+    /// Bytes a second that came into its network namespace, loopback left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub received_bytes_per_s: Option<f64>,
+    /// Bytes a second that left it, loopback left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sent_bytes_per_s: Option<f64>,
     /// The pools.
     #[serde(default)]
     pub pools: BTreeMap<PoolName, PoolSample>,
@@ -386,6 +419,40 @@ pub struct Samples {
     pub host: HostId,
     /// The samples.
     pub samples: Vec<Sample>,
+}
+
+/// The least and the most of one figure in each column of a time; a column without a reading has `null`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Range {
+    /// The smallest reading of each column, to four digits.
+    pub least: Vec<Option<f64>>,
+    /// The largest reading of each column, to four digits.
+    pub most: Vec<Option<f64>>,
+}
+
+/// A long time in as many columns as a chart has pixels: the answer of `/api/v1/hosts/{id}/history`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Overview {
+    /// The host.
+    pub host: HostId,
+    /// The pool whose figures are among these.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pool: Option<PoolName>,
+    /// When the first column begins, in milliseconds since 1970.
+    pub from_ms: u64,
+    /// When the last column ends.
+    pub until_ms: u64,
+    /// How many columns there are; all have the same width.
+    pub columns: usize,
+    /// The oldest sample that is kept, whether asked for or not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oldest_ms: Option<u64>,
+    /// The figures of the host by their names in a `Sample`.
+    pub host_figures: BTreeMap<String, Range>,
+    /// The figures of the pool by their names in a `PoolSample`.
+    pub pool_figures: BTreeMap<String, Range>,
 }
 
 /// The answer of `/readyz?verbose`.

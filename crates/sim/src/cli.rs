@@ -35,6 +35,20 @@ const FIRST: [&str; 6] = [
 struct Cli {
     #[command(subcommand)]
     command: Command,
+    /// Leave these parts out of the product's controller, separated by commas, to see what they earn.
+    #[cfg(feature = "ablation")]
+    #[arg(long, global = true, value_delimiter = ',', value_parser = part)]
+    without: Vec<trimtab_core::ablation::Part>,
+}
+
+#[cfg(feature = "ablation")]
+fn part(name: &str) -> Result<trimtab_core::ablation::Part, String> {
+    let all = trimtab_core::ablation::Part::ALL;
+    let found = all.iter().find(|(known, _)| *known == name);
+    found.map(|(_, part)| *part).ok_or_else(|| {
+        let known: Vec<&str> = all.iter().map(|(known, _)| *known).collect();
+        format!("known are {}", known.join(", "))
+    })
 }
 
 #[derive(Debug, Subcommand)]
@@ -213,6 +227,8 @@ fn complain(error: &dyn Error) {
 type Done = Result<ExitCode, Box<dyn Error>>;
 
 fn run(cli: Cli, out: &mut dyn Write) -> Done {
+    #[cfg(feature = "ablation")]
+    trimtab_core::ablation::leave_out(&cli.without);
     match cli.command {
         Command::Run(args) => run_one(&args, out),
         Command::Compare(args) => compare(&args, out),

@@ -5,13 +5,11 @@ use crate::player::Player;
 use crate::run::{Driver, Run, Second};
 use crate::scenario::Scenario;
 use crate::sidecar;
-use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::io::{BufRead, Write};
-use trimtab_core::controller::Controller;
 use trimtab_core::decision::Decision;
 use trimtab_core::observation::Observation;
-use trimtab_core::profile::Settings;
+use trimtab_core::recording::{Line, Replay, digest};
 
 /// The lines of a run: each second of each pool with what stood, what came of it, and what was decided and why.
 #[must_use]
@@ -68,20 +66,6 @@ fn described(decision: &Decision) -> Value {
     Value::Object(all)
 }
 
-/// The first line of a recording.
-#[derive(Debug, Serialize, Deserialize)]
-struct Head {
-    settings: Settings,
-}
-
-/// Each further line.
-#[derive(Debug, Serialize, Deserialize)]
-struct Tick {
-    observation: Observation,
-    /// The whole decision in words: fractions are written so that reading them gives the same bits.
-    decision: String,
-}
-
 /// A recording that cannot be made or replayed.
 #[derive(Debug, thiserror::Error)]
 pub enum RecordingError {
@@ -96,8 +80,8 @@ pub enum RecordingError {
         /// Why.
         source: serde_json::Error,
     },
-    /// There is not even a first line.
-    #[error("the recording is empty")]
+    /// There is no first line that says what the controller was told.
+    #[error("the recording has no beginning")]
     Empty,
 }
 
@@ -111,11 +95,13 @@ pub fn record(
     out: &mut dyn Write,
 ) -> Result<(), RecordingError> {
     let settings = sidecar::settings(scenario);
-    let mut lines = vec![serde_json::to_string(&Head { settings })];
+    let mut lines = vec![serde_json::to_string(&Line::Begins { settings })];
     let mut look = |observation: &Observation, decision: Option<&Decision>, _: &Second| {
-        let tick = Tick {
+        let Some(decision) = decision else { return };
+        let tick = Line::Tick {
             observation: observation.clone(),
-            decision: format!("{decision:?}"),
+            records: decision.records.clone(),
+            digest: digest(decision),
         };
         lines.push(serde_json::to_string(&tick));
     };
@@ -145,29 +131,26 @@ pub struct Replayed {
 /// # Errors
 /// Where the recording cannot be read.
 pub fn replay(input: &mut dyn BufRead) -> Result<Replayed, RecordingError> {
-    let mut controller: Option<Controller> = None;
+    let mut replay = Replay::new(None);
     let mut replayed = Replayed::default();
+    let mut empty = true;
     for (number, line) in input.lines().enumerate() {
-        let line = line?;
-        let wrong = |source| RecordingError::Line {
+        let line: Line = serde_json::from_str(&line?).map_err(|source| RecordingError::Line {
             line: number + 1,
             source,
-        };
-        let Some(controller) = &mut controller else {
-            let head: Head = serde_json::from_str(&line).map_err(wrong)?;
-            controller = Some(Controller::new(head.settings));
-            continue;
-        };
-        let tick: Tick = serde_json::from_str(&line).map_err(wrong)?;
-        let decision = Some(controller.handle_observation(tick.observation));
-        let now = format!("{decision:?}");
+        })?;
+        empty = false;
+        let played = replay.play(line).map_err(|_| RecordingError::Empty)?;
+        let Some(played) = played else { continue };
         replayed.decisions += 1;
-        if now != tick.decision {
-            replayed.different = Some((replayed.decisions, tick.decision, now));
+        if !played.same {
+            let (was, is) = (&played.was, &played.decision.records);
+            let (was, is) = (format!("{was:?}"), format!("{is:?}"));
+            replayed.different = Some((replayed.decisions, was, is));
             return Ok(replayed);
         }
     }
-    if controller.is_none() {
+    if empty {
         return Err(RecordingError::Empty);
     }
     Ok(replayed)

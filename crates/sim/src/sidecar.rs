@@ -6,6 +6,7 @@ use crate::scenario::{Pool, Scenario};
 use crate::world::HOST;
 use std::collections::BTreeMap;
 use trimtab_core::controller::Controller;
+use trimtab_core::guard::MEMORY_SHARE_MAX;
 use trimtab_core::moment::Span;
 use trimtab_core::profile::{Cited, KnobRange, Levels, MemoryLadder, Profile, Settings};
 use trimtab_protocol::decision::{Citation, Mode};
@@ -82,8 +83,18 @@ fn profile(pool: &Pool, scenario: &str) -> Profile {
         others: BTreeMap::new(),
         decide_every: None,
         levels: Levels::default(),
-        ladder: MemoryLadder::default(),
+        ladder: ladder(scenario),
         triggers: Vec::new(),
+    }
+}
+
+/// A scenario bounds memory by its limit alone, so the ladder stands out of the way of the guard's own share.
+fn ladder(scenario: &str) -> MemoryLadder {
+    let most = MEMORY_SHARE_MAX;
+    MemoryLadder {
+        level: cited(most, scenario, "memory.level"),
+        no_growth: cited(most, scenario, "memory.no_growth"),
+        step_down: cited(0.5 * (1.0 + most), scenario, "memory.step_down"),
     }
 }
 

@@ -129,3 +129,53 @@ fn a_file_that_is_touched_and_says_the_same_is_no_new_set() {
     fs::write(site.path("trimtab.toml"), interval(2)).expect("it is ours");
     assert_eq!(site.next(), Ok(2_000));
 }
+
+#[test]
+fn events_that_were_lost_are_a_reason_to_look_and_reading_is_none() {
+    use notify::event::{AccessKind, CreateKind, Event, EventKind, Flag};
+    let lost = Event::new(EventKind::Other).set_flag(Flag::Rescan);
+    assert!(lost.need_rescan() && is_hint(&Ok(lost)));
+    assert!(is_hint(&Err(notify::Error::generic("it cannot tell"))));
+    assert!(is_hint(&Ok(Event::new(EventKind::Create(
+        CreateKind::File
+    )))));
+    assert!(!is_hint(&Ok(Event::new(EventKind::Access(
+        AccessKind::Any
+    )))));
+}
+
+/// Where the system tells nothing, the files are read every second.
+#[test]
+fn without_any_event_a_change_is_found_by_reading() {
+    let directory = tempfile::tempdir().expect("there is room");
+    let path = directory.path().join("trimtab.toml");
+    fs::write(&path, TEXT).expect("it is ours");
+    let overrides = Overrides::default();
+    let loaded = load_set(Some(&path), &overrides);
+    let (sets, mut new_sets) = mpsc::channel(1);
+    let (hint, hints) = sync_channel(1);
+    let watch = Watch {
+        armed: Armed {
+            watcher: None,
+            _hint: hint,
+            armed: BTreeMap::new(),
+            root: directory.path().to_path_buf(),
+        },
+        hints,
+        path: path.clone(),
+        overrides,
+        seen: loaded.fingerprint,
+        directories: loaded.directories,
+    };
+    // The channel is open, so it is waited at: a closed one would be asked again and again without a pause.
+    let waited = watch.hints.recv_timeout(QUIET);
+    assert_eq!(waited, Err(std::sync::mpsc::RecvTimeoutError::Timeout));
+    let thread = std::thread::spawn(move || watch.run(&sets));
+    fs::write(&path, interval(2)).expect("it is ours");
+    let set = new_sets.blocking_recv().expect("the watch goes on");
+    assert_eq!(set.watching, Watching::Rescans);
+    let config = set.loaded.result.expect("it is valid");
+    assert_eq!(config.settings.interval.as_ms(), 2_000);
+    drop(new_sets);
+    thread.join().expect("it ends when nobody listens");
+}

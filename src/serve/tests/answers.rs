@@ -217,6 +217,7 @@ async fn names_and_words_of_the_host_stay_text() {
         let pool = status.pools["web"].clone();
         let pool = PoolStatus {
             profile: evil.to_owned(),
+            figures: BTreeMap::from([(evil.to_owned(), 1)]),
             inert: vec![evil.to_owned()],
             text: evil.to_owned(),
             ..pool
@@ -245,4 +246,82 @@ async fn the_dashboard_may_run_its_own_script_and_nothing_else() {
     }
     assert!(!policy.contains("unsafe"));
     assert!(page.headers[header::CACHE_CONTROL] == "no-store");
+}
+
+/// A text that is sent to be checked.
+fn draft(body: impl Into<Body>) -> Request<Body> {
+    Request::post(guard::CHECK_PATH)
+        .header(header::HOST, HOST)
+        .header(header::CONTENT_TYPE, "application/json")
+        .body(body.into())
+        .unwrap()
+}
+
+#[tokio::test]
+async fn a_text_is_checked_and_what_is_none_is_refused() {
+    let stage = Stage::new();
+    let answer = stage.ask(draft(r#"{"profile": "web", "text": ""}"#)).await;
+    assert_eq!(answer.status, StatusCode::OK, "{}", answer.body);
+    assert!(answer.json::<DraftVerdict>().needs_approval);
+    for (body, expected) in [
+        (
+            r#"{"profile": "none", "text": ""}"#.to_owned(),
+            StatusCode::NOT_FOUND,
+        ),
+        (r#"{"profile": "web"}"#.to_owned(), StatusCode::BAD_REQUEST),
+        (
+            r#"{"profile": "web", "text": "", "x": 1}"#.to_owned(),
+            StatusCode::BAD_REQUEST,
+        ),
+        ("{".to_owned(), StatusCode::BAD_REQUEST),
+        (
+            format!(r#"{{"profile": "web", "text": "{}"}}"#, "x".repeat(400_000)),
+            StatusCode::BAD_REQUEST,
+        ),
+    ] {
+        let answer = stage.ask(draft(body)).await;
+        assert_eq!(answer.status, expected, "{}", answer.body);
+    }
+    // A form of another page could send plain text without being asked whether it may.
+    let mut plain = draft(r#"{"profile": "web", "text": ""}"#);
+    plain.headers_mut().remove(header::CONTENT_TYPE);
+    assert_eq!(stage.ask(plain).await.status, StatusCode::BAD_REQUEST);
+    let read = stage.get(guard::CHECK_PATH).await;
+    assert_eq!(read.status, StatusCode::METHOD_NOT_ALLOWED);
+    assert_eq!(read.headers[header::ALLOW], "POST");
+}
+
+#[tokio::test]
+async fn a_long_time_is_answered_in_columns() {
+    let stage = Stage::new();
+    for second in 1..=40 {
+        stage.add_sample(second);
+    }
+    let path = "/api/v1/hosts/demo/history?pool=web&columns=4";
+    let made: Overview = stage.get(path).await.json();
+    assert_eq!(
+        (made.columns, made.host_figures["cpu_cores"].most.len()),
+        (4, 4)
+    );
+    for wrong in ["columns=0", "columns=100000", "from=9&until=9", "colour=1"] {
+        let path = format!("/api/v1/hosts/demo/history?{wrong}");
+        assert_eq!(
+            stage.get(&path).await.status,
+            StatusCode::BAD_REQUEST,
+            "{wrong}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn entries_are_found_by_their_sort() {
+    let stage = Stage::new();
+    stage.add("web", Action::Hold, "Held.");
+    let of = async |sort: &str| {
+        let path = format!("/api/v1/hosts/demo/decisions?entry={sort}");
+        stage.get(&path).await
+    };
+    assert_eq!(of("decision").await.json::<Decisions>().entries.len(), 1);
+    assert_eq!(of("command").await.json::<Decisions>().entries.len(), 0);
+    assert_eq!(of("gossip").await.status, StatusCode::BAD_REQUEST);
 }

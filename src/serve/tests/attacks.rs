@@ -99,7 +99,7 @@ fn attacks() -> Vec<Attack> {
 }
 
 /// Every path that is attacked. A route without a row here fails.
-const ATTACKED: [&str; 23] = [
+const ATTACKED: [&str; 26] = [
     "/",
     "/plain",
     "/ui/app.js",
@@ -120,7 +120,10 @@ const ATTACKED: [&str; 23] = [
     "/api/v1/hosts/{id}/status",
     "/api/v1/hosts/{id}/samples",
     "/api/v1/hosts/{id}/decisions",
+    "/api/v1/hosts/{id}/history",
     "/api/v1/configuration",
+    "/api/v1/configuration/effective",
+    guard::CHECK_PATH,
     "/api/v1/events",
     "/nowhere",
 ];
@@ -144,6 +147,13 @@ async fn each_attack_on_each_route_is_refused() {
         for (name, expected, attack) in attacks() {
             let request = attack(Request::get(&path)).body(Body::empty()).unwrap();
             let answer = stage.ask(request).await;
+            // There a POST may come in, and this one brings no text.
+            let takes = path == guard::CHECK_PATH && name == "POST";
+            let expected = if takes {
+                StatusCode::BAD_REQUEST
+            } else {
+                expected
+            };
             assert_eq!(answer.status, expected, "{name} on {path}: {}", answer.body);
             assert_eq!(
                 answer.headers[header::CONTENT_TYPE],

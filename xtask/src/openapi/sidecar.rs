@@ -1,11 +1,13 @@
 //! The sidecar's own API: health, metrics, what it saw and decided, and what operators may tell it.
 
-use super::call::{Answer, Call, Draft, text};
+use super::call::{Answer, Body, Call, Draft, text};
 use super::commands;
-use trimtab_protocol::configuration::ConfigurationStatus;
+use trimtab_protocol::configuration::{
+    ConfigurationStatus, DraftVerdict, EffectiveConfiguration, ProfileDraft,
+};
 use trimtab_protocol::problem::ProblemKind;
 use trimtab_protocol::problem::ProblemKind::{Forbidden, Internal, Malformed, Method, Unknown};
-use trimtab_protocol::view::{Decisions, Entry, HostStatus, Hosts, Readiness, Samples};
+use trimtab_protocol::view::{Decisions, Entry, HostStatus, Hosts, Overview, Readiness, Samples};
 use utoipa::openapi::path::HttpMethod;
 use utoipa::openapi::schema::Type;
 use utoipa::openapi::{InfoBuilder, LicenseBuilder, OpenApi, OpenApiBuilder};
@@ -138,16 +140,7 @@ fn hosts(draft: &mut Draft) {
         problems: &ANY,
         ..get("/api/v1/hosts", "getHosts", "All hosts", list)
     });
-    let configuration = draft.json::<ConfigurationStatus>("The configuration as it now stands.");
-    draft.add(Call {
-        problems: &ANY,
-        ..get(
-            "/api/v1/configuration",
-            "getConfiguration",
-            "Which files are in force, what was refused, what waits for approval",
-            vec![(200, configuration)],
-        )
-    });
+    configuration(draft);
     let status = vec![(200, draft.json::<HostStatus>("The host as it now stands."))];
     draft.add(Call {
         parameters: &[HOST],
@@ -159,7 +152,79 @@ fn hosts(draft: &mut Draft) {
             status,
         )
     });
+    overview(draft);
     histories(draft);
+}
+
+fn configuration(draft: &mut Draft) {
+    let status = draft.json::<ConfigurationStatus>("The configuration as it now stands.");
+    draft.add(Call {
+        problems: &ANY,
+        ..get(
+            "/api/v1/configuration",
+            "getConfiguration",
+            "Which files are in force, what was refused, what waits for approval",
+            vec![(200, status)],
+        )
+    });
+    let effective = draft.json::<EffectiveConfiguration>("Every key that has a value.");
+    draft.add(Call {
+        description: "Each key with where it is set, and the profiles as their files now are, in force or refused.",
+        problems: &ANY,
+        ..get(
+            "/api/v1/configuration/effective",
+            "getEffectiveConfiguration",
+            "Every key in force, and where it is set",
+            vec![(200, effective)],
+        )
+    });
+    let body = Body::required(draft.schema::<ProfileDraft>());
+    let verdict = draft.json::<DraftVerdict>("What is wrong with it, or what it would change.");
+    let summary = "What an edited profile would change";
+    draft.add(Call {
+        method: HttpMethod::Post,
+        description: "Applies nothing and writes nothing, so it takes no token. One text is checked at a time.",
+        body: Some(body),
+        problems: &[&ANY[..], &[Malformed, Unknown]].concat(),
+        ..get(
+            "/api/v1/configuration/check",
+            "checkProfile",
+            summary,
+            vec![(200, verdict)],
+        )
+    });
+}
+
+fn overview(draft: &mut Draft) {
+    let overview = vec![(
+        200,
+        draft.json::<Overview>("The least and the most of each figure in each column."),
+    )];
+    draft.add(Call {
+        description: "For charts of a long time; what they need in detail is asked for as samples.",
+        parameters: &[
+            HOST,
+            ("pool", Type::String, "The pool whose figures are wanted."),
+            (
+                "from",
+                Type::Integer,
+                "Where it begins, in milliseconds since 1970; without it, at the oldest sample.",
+            ),
+            (
+                "until",
+                Type::Integer,
+                "Where it ends; without it, at the newest sample.",
+            ),
+            ("columns", Type::Integer, "How many columns, at most 1,500."),
+        ],
+        problems: &[&ANY[..], &[Malformed, Unknown]].concat(),
+        ..get(
+            "/api/v1/hosts/{id}/history",
+            "getHistory",
+            "A long time in as many columns as a chart has",
+            overview,
+        )
+    });
 }
 
 fn histories(draft: &mut Draft) {
@@ -202,6 +267,11 @@ fn histories(draft: &mut Draft) {
             limit,
             ("pool", Type::String, "Only those about this pool."),
             ("action", Type::String, "Only those with this action."),
+            (
+                "entry",
+                Type::String,
+                "Only those of this sort: decision, intent, outcome, command, reload.",
+            ),
         ],
         problems: &of_list,
         ..get(

@@ -16,13 +16,13 @@ const SIDECAR: &[Row] = &[
     ("lib", "app config"),
     (
         "app",
-        "act cage clock config decide flame host_client intake message origin record reload sense serve signal supervisor view \
+        "act cage clock config decide flame host_client intake message origin record reload sense serve signal supervisor tape view \
          trimtab_core trimtab_protocol",
     ),
     (
         "cli",
         // `doctor` tries what sense does with the very same readers.
-        "cage config conform host_client lib sense telemetry trimtab_core trimtab_flame trimtab_protocol trimtab_sys",
+        "cage config conform host_client lib record sense telemetry view trimtab_core trimtab_flame trimtab_protocol trimtab_sys",
     ),
     // The profiler's own process.
     ("bin", "trimtab_flame"),
@@ -40,13 +40,14 @@ const SIDECAR: &[Row] = &[
     ("message", "trimtab_core trimtab_flame trimtab_protocol"),
     ("origin", ""),
     ("supervisor", "view trimtab_core trimtab_protocol"),
+    ("tape", "trimtab_core"),
     ("view", "trimtab_core trimtab_protocol"),
     // The stages. None imports another.
     (
         "sense",
         "clock host_client message trimtab_core trimtab_protocol trimtab_sys",
     ),
-    ("decide", "clock message trimtab_core trimtab_protocol"),
+    ("decide", "clock message tape trimtab_core trimtab_protocol"),
     (
         "act",
         "clock host_client message trimtab_core trimtab_protocol",
@@ -69,6 +70,7 @@ const SIDECAR: &[Row] = &[
 
 /// The core's plain data and helpers, which all of it may import; each also what stands above it here.
 const CORE_LEAVES: &[&str] = &[
+    "ablation",
     "moment",
     "number",
     "expression",
@@ -91,6 +93,8 @@ const CORE_STAGES: &[&str] = &[
     // What the controller returns; a plan in it is made by the guard alone.
     "decision",
     "controller",
+    // All that a controller is told, written down.
+    "recording",
 ];
 
 /// What the core may not name, and why.

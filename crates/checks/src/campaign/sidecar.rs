@@ -8,7 +8,7 @@ use trimtab_core::controller::{Controller, WARM_UP_TICKS};
 use trimtab_core::decision::{Decision, LeaseWish, Orders, Step};
 use trimtab_core::moment::{Moment, Span};
 use trimtab_core::observation::{
-    Answer, MachineSample, Observation, ProcessSample, Reading, Receipt,
+    Answer, MachineSample, Observation, ProcessIo, ProcessSample, Reading, Receipt,
 };
 use trimtab_core::profile::{Cited, KnobRange, Levels, MemoryLadder, Profile, Settings};
 use trimtab_host::governor::End;
@@ -141,6 +141,7 @@ impl Sidecar {
                     cpu_ns: now_ns / 4,
                     rss_bytes: 100_000_000,
                     threads: 8,
+                    io: ProcessIo::default(),
                 },
             },
             cgroup: Reading::Absent {

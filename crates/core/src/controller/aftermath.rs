@@ -30,12 +30,23 @@ impl Tuner {
             Fate::Open => {}
             Fate::Refused(reason) => self.refused(tick.now, reason),
             Fate::Ended(status, revision) => {
-                let expected = self.trial.as_ref().map(|trial| (trial.knob, trial.to));
+                let joined = self
+                    .trial
+                    .as_ref()
+                    .is_some_and(|trial| trial.is_joined(tick.pool));
+                let expected = self
+                    .trial
+                    .as_ref()
+                    .map(|trial| (trial.knob.clone(), trial.to));
                 self.revision = Some(revision);
                 self.ended(tick.now, status);
                 let elsewhere = status == ChangeStatus::Confirmed
-                    && expected.is_some_and(|(knob, to)| value(tick.pool, knob) != Some(to));
-                if tick.pool.revision > revision || elsewhere {
+                    && expected
+                        .is_some_and(|(knob, to)| value(tick.pool, knob.as_str()) != Some(to));
+                if joined {
+                    self.chosen = workers(tick.pool);
+                }
+                if tick.pool.revision > revision || elsewhere || joined {
                     self.revision = Some(tick.pool.revision.max(revision));
                     self.give_way(tick.now);
                 }
@@ -137,7 +148,7 @@ impl Tuner {
             ChangeStatus::RolledBack | ChangeStatus::Expired | ChangeStatus::Trial => {
                 self.counts.rolled_back += 1;
                 self.changes.note(now);
-                if trial.knob == KnobName::WORKERS {
+                if trial.knob.as_str() == KnobName::WORKERS {
                     self.policy
                         .undone(now.since(Moment::default()).as_secs_f64());
                 }
@@ -156,7 +167,7 @@ impl Tuner {
     }
 
     fn note_followed(&mut self, trial: &Trial, now: Moment) {
-        if trial.knob == KnobName::TIMEOUT_MS {
+        if trial.knob.as_str() == KnobName::TIMEOUT_MS {
             self.follow
                 .set_timeout(now.since(Moment::default()).as_secs_f64(), trial.to);
         }
@@ -174,6 +185,9 @@ impl Tuner {
                 ..
             }
         );
+        if judged && trial.knob.as_str() != KnobName::WORKERS {
+            self.follow_did_harm(now, &trial.knob);
+        }
         if !judged {
             self.pause = Some((trial.direction, now.after(PAUSE)));
         }

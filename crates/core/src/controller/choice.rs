@@ -9,6 +9,7 @@ use crate::moment::{Moment, Span};
 use crate::number::whole;
 use crate::profile::{Profile, Settings};
 use crate::signal::HostSignals;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use trimtab_protocol::decision::{ProfileBasis, Reason};
 use trimtab_protocol::name::PoolName;
@@ -16,7 +17,7 @@ use trimtab_protocol::problem::{Problem, ProblemKind};
 use trimtab_protocol::state::{HostState, PoolKind, PoolState};
 
 /// An operator's wish that a pool follow another profile.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProfileWish {
     /// The pool.
     pub pool: PoolName,

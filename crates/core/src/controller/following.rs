@@ -2,6 +2,7 @@
 
 use super::trial::value;
 use super::tuner::{Choice, MINUTE, PoolTick, Tuner};
+use crate::ablation::{Part, lacks};
 use crate::guard::{Bounds, range_of};
 use crate::number::fraction;
 use crate::policy::follow::Wish;
@@ -14,6 +15,8 @@ use trimtab_protocol::name::KnobName;
 const STEADY_S: f64 = 5.0;
 /// A change of them is watched for so many seconds ...
 const WATCH_S: f64 = 3.0;
+/// ... but hardly at all while jobs hang, for then more workers wait for their turn to be tried.
+const HANGING_WATCH_S: f64 = 0.5;
 /// ... and undone when the share of work that ends in time fell by so many standard errors and this share.
 const FELL: (f64, f64) = (3.0, 0.02);
 /// With more changes than this within a minute, what is left of the rate is for the workers.
@@ -29,6 +32,9 @@ impl Tuner {
         tick: &PoolTick<'_>,
         held: Reason,
     ) -> Result<Proposal, Box<Choice>> {
+        if lacks(Part::Following) {
+            return Err(Box::new(Choice::hold(held)));
+        }
         let quiet = matches!(
             held,
             Reason::Ample
@@ -91,9 +97,14 @@ impl Tuner {
             std::cmp::Ordering::Greater => Direction::Up,
             std::cmp::Ordering::Less => Direction::Down,
         };
+        // What a trigger says it is to be, it is; and what did harm a while ago is not done again so soon.
+        let rests = !wish.at_once && self.follow_rests(tick.now, knob);
+        if rests || self.is_asked(tick, knob) {
+            return None;
+        }
         let (_, throughput) = self.policy.steady().unwrap_or_default();
         Some(Proposal {
-            knob,
+            knob: KnobName::from(knob),
             value: wish.value,
             direction,
             purpose: Purpose::Follow,
@@ -107,6 +118,39 @@ impl Tuner {
         })
     }
 
+    /// A timeout does harm only by cutting work that would have ended. The share of good work says little about it: it moves
+    /// with the load, which is often why the timeout moves.
+    fn judge_timeout(&self, now: &WindowFigures) -> Option<(Action, Reason)> {
+        let trial = self.trial.as_ref()?;
+        if trial.knob.as_str() != KnobName::TIMEOUT_MS {
+            return None;
+        }
+        let cuts = self.follow.cuts(trial.to);
+        let (gain_per_s, error_per_s) = (0.0, 0.0);
+        let verdict = if cuts {
+            let loss_per_s = now.lost_per_s;
+            Verdict::GoodputFell {
+                loss_per_s,
+                error_per_s,
+            }
+        } else {
+            Verdict::NoDifference {
+                gain_per_s,
+                error_per_s,
+            }
+        };
+        let hangs = self.follow.held(Some(trial.to)) > 0.0;
+        let watched = now.seconds >= if hangs { HANGING_WATCH_S } else { WATCH_S };
+        let seconds = now.seconds;
+        Some(if cuts && trial.direction == Direction::Down {
+            (Action::RollBack, Reason::DidNotPay { verdict })
+        } else if watched {
+            (Action::Confirm, Reason::Paid { verdict })
+        } else {
+            (Action::Hold, Reason::Measuring { seconds, verdict })
+        })
+    }
+
     /// A knob that follows stays where it is unless less work ends in time under it.
     pub(super) fn judge_following(&self, workers: u64, slo_ms: Option<u64>) -> (Action, Reason) {
         let figures = |trial: &super::trial::Trial| {
@@ -116,6 +160,9 @@ impl Tuner {
         let Some((before, now)) = self.trial.as_ref().and_then(figures) else {
             return (Action::Hold, Reason::Settling);
         };
+        if let Some(judged) = self.judge_timeout(&now) {
+            return judged;
+        }
         let (gain, error) = share_gained(&before, &now);
         let (gain_per_s, error_per_s) = (gain * now.arrivals_per_s, error * now.arrivals_per_s);
         if gain < -FELL.1 && -gain > FELL.0 * error {
@@ -139,7 +186,7 @@ impl Tuner {
 }
 
 fn bounds(tick: &PoolTick<'_>, knob: &str) -> Option<(u64, u64)> {
-    let bounds = Bounds::within(tick.pool.knobs.get(knob)?, range_of(knob, tick.profile));
+    let bounds = Bounds::allowed(tick.pool.knobs.get(knob)?, range_of(knob, tick.profile));
     Some((bounds.min, bounds.max))
 }
 

@@ -19,9 +19,11 @@ const CONTENDED_MIN: Span = Span::from_secs(3);
 /// Why no growth may stay, if memory has run out.
 fn out_of_memory(tick: &PoolTick<'_>) -> Option<Reason> {
     let share = tick.signals.memory_share?;
-    (share > guard::MEMORY_SHARE_MAX).then_some(Reason::MemoryForbids {
+    // Above the ladder's step it steps down by itself; a share between the two is only the error of the prediction.
+    let most = guard::MEMORY_SHARE_MAX.min(tick.profile.ladder.step_down.value);
+    (share > most).then_some(Reason::MemoryForbids {
         predicted_share: share,
-        allowed_share: guard::MEMORY_SHARE_MAX,
+        allowed_share: most,
     })
 }
 

@@ -10,16 +10,18 @@
 mod keeper;
 
 use super::round::{PoolReading, Round};
+use super::rules::Asked;
 use super::trial::trial_ms;
 use super::tuner::Choice;
 use super::{Controller, tunable};
 use crate::decision::{Step, TrialId};
-use crate::guard::{Setting, review_setting};
+use crate::guard::{Setting, review_setting, takes};
 use crate::moment::{Moment, Span};
 use crate::number::fraction;
 use crate::observation::{Answer, Observation, Receipt};
 use crate::profile::{Cited, MemoryLadder, Profile};
 use crate::signal::{HostSignals, Recent};
+use crate::trigger::TriggerWatch;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use trimtab_protocol::change::ChangeStatus;
 use trimtab_protocol::decision::{
@@ -67,6 +69,8 @@ pub(super) struct OthersTick<'a> {
     pub(super) generation: Option<Generation>,
     /// Whether no pool's size is on trial and no work waits.
     pub(super) quiet: bool,
+    /// What triggers of the pools with workers ask for, of knobs that are not those pools' own.
+    pub(super) asked: &'a [Asked],
 }
 
 impl Others {
@@ -92,7 +96,15 @@ impl Others {
                 &profile.ladder,
             );
             let keeper = self.keepers.entry(name.clone()).or_default();
+            let (now, signals) = (tick.observation.at, tick.signals);
+            // The triggers of a profile that the process shares with a pool are asked there, where more is known.
+            let own = if controller.shares_profile(name) {
+                tick.asked.to_vec()
+            } else {
+                Asked::of_pool(&mut keeper.triggers, now, profile, (pool, signals))
+            };
             let view = View {
+                asked: &own,
                 now: tick.observation.at,
                 name,
                 pool,
@@ -131,6 +143,13 @@ impl Others {
             };
             round.records.push((Some(name.clone()), record));
         }
+    }
+
+    /// Profiles may be others from now on: how long their conditions have held begins anew.
+    pub(super) fn forget_triggers(&mut self) {
+        self.keepers
+            .values_mut()
+            .for_each(|keeper| keeper.triggers.clear());
     }
 
     /// How often a pool's values were changed.
@@ -173,13 +192,16 @@ fn record(choice: &Choice, profile: String) -> DecisionRecord {
 }
 
 impl Controller {
+    /// Whether a pool is the process as a whole, with no profile of its own.
+    fn shares_profile(&self, name: &PoolName) -> bool {
+        name.as_str() == PoolName::PROCESS && !self.settings.assigned.contains_key(name)
+    }
+
     /// The profile of a pool without workers. The process as a whole follows that of the work that people wait for most: a page
     /// before a call, and a call before a job.
     pub(super) fn profile_of_other(&self, name: &PoolName, state: &HostState) -> Option<&Profile> {
         let pool = state.pools.get(name)?;
-        let shared =
-            name.as_str() == PoolName::PROCESS && !self.settings.assigned.contains_key(name);
-        if !shared {
+        if !self.shares_profile(name) {
             return self.profile_of(name, pool);
         }
         let first = tunable(state).min_by_key(|(_, pool)| match pool.kind {
@@ -302,6 +324,8 @@ struct View<'a> {
     profile: &'a Profile,
     ladder: &'a Ladder,
     flow: &'a Flow,
+    /// What triggers ask for.
+    asked: &'a [Asked],
     receipts: &'a [Receipt],
     warm: bool,
     /// Whether an operator froze this sidecar.
@@ -326,6 +350,8 @@ struct Keeper {
     wanted_since: Option<Moment>,
     /// What happened to the last trial without our doing; told once.
     news: Option<Reason>,
+    /// Which of the triggers of its own profile hold.
+    triggers: TriggerWatch,
 }
 
 #[derive(Clone, Debug)]

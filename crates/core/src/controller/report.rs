@@ -50,6 +50,12 @@ pub(super) fn status(
             && state
                 .and_then(|state| state.lease.as_ref())
                 .is_some_and(|lease| lease.holder == settings.holder),
+        lease_expires_in_ms: state
+            .and_then(|state| state.lease.as_ref())
+            .map(|lease| lease.expires_in_ms),
+        epoch: state.map(|state| state.epoch),
+        uptime_ms: state.map(|state| state.uptime_ms),
+        held: BTreeMap::new(),
         age_ms: observation.map(|observation| at.since(observation.at).as_ms()),
         conformance: state.map_or(0, conformance),
         sample: sample(observation, signals, at, at_ms),
@@ -92,6 +98,10 @@ fn sample(
         memory_limit_bytes: signals.memory_limit_bytes,
         threads: process.map(|process| process.threads),
         tasks: state.and_then(|state| state.process.tasks),
+        read_bytes_per_s: signals.io.read_per_s,
+        written_bytes_per_s: signals.io.written_per_s,
+        received_bytes_per_s: signals.io.received_per_s,
+        sent_bytes_per_s: signals.io.sent_per_s,
         pools: BTreeMap::new(),
     }
 }
@@ -169,11 +179,13 @@ fn pools(
                 .basis(&controller.settings, name, pool, at),
             phase: pool.phase,
             generation: pool.generation,
+            trial_expires_in_ms: pool.trial.as_ref().map(|trial| trial.expires_in_ms),
             knobs: pool
                 .knobs
                 .iter()
                 .map(|(name, knob)| (name.clone(), knob_status(name, knob, profile)))
                 .collect(),
+            figures: pool.gauges.named.clone(),
             inert: if has_workers {
                 inert(controller, pool, state, profile)
             } else {
@@ -202,6 +214,7 @@ fn knob_status(name: &KnobName, knob: &KnobState, profile: &Profile) -> KnobStat
         baseline: knob.baseline.clone(),
         min: bounds.min,
         max: bounds.max,
+        pinned_for_ms: knob.pinned_for_ms,
     }
 }
 

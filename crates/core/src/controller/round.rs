@@ -1,6 +1,7 @@
 //! One tick of all pools: trials first, then at most one pool begins a new one.
 
 use super::others::OthersTick;
+use super::rules::Asked;
 use super::tuner::{Choice, PoolTick, Tuner};
 use super::{Controller, WARM_UP_TICKS, tunable};
 use crate::decision::Step;
@@ -87,10 +88,12 @@ impl Controller {
             }
             round.add(tuner, &choice, tick);
         }
+        let asked = asked_elsewhere(&tuners, &ticks);
         self.tuners = tuners;
         let reading = (observation, state, signals, deltas);
         let free = issued.is_none().then_some(generation);
-        issued = self.decide_others(reading, free, &mut round).or(issued);
+        let begun = self.decide_others(reading, (free, &asked), &mut round);
+        issued = begun.or(issued);
         self.generation = issued.unwrap_or(self.generation);
         round.in_order()
     }
@@ -104,7 +107,7 @@ impl Controller {
             &HostSignals,
             &BTreeMap<PoolName, PoolReading>,
         ),
-        generation: Option<Generation>,
+        (generation, asked): (Option<Generation>, &[Asked]),
         round: &mut Round,
     ) -> Option<Generation> {
         let at_work = |tuner: &Tuner| tuner.is_probing() || tuner.is_waiting();
@@ -116,6 +119,7 @@ impl Controller {
             deltas,
             generation,
             quiet,
+            asked,
         };
         let mut others = std::mem::take(&mut self.others);
         let begun = others.decide(self, &tick, round);
@@ -180,6 +184,12 @@ fn observe_pools(tuners: &mut BTreeMap<PoolName, Tuner>, ticks: &[PoolTick<'_>])
             .filter(|(name, _)| Some(*name) != before.as_ref());
         others.for_each(|(_, tuner)| tuner.void_window());
     }
+}
+
+/// What the pools' triggers ask for, of knobs that are not those pools' own.
+fn asked_elsewhere(tuners: &BTreeMap<PoolName, Tuner>, ticks: &[PoolTick<'_>]) -> Vec<Asked> {
+    let asked = |tick: &PoolTick<'_>| Some(tuners.get(tick.name)?.asked_elsewhere(tick));
+    ticks.iter().filter_map(asked).flatten().collect()
 }
 
 /// The pool that has the host's one trial.

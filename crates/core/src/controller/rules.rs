@@ -4,24 +4,67 @@
 //! other step: growth must gain, and a shrink must not lose. The last step of the ladder comes before the policy and needs no
 //! proof, for memory that runs out ends all work.
 
+use super::trial::value;
 use super::tuner::{Choice, PoolTick, Tuner};
 use crate::expression::{Signal, SignalSet};
-use crate::guard::Bounds;
+use crate::guard::{Bounds, MEMORY_SHARE_MAX, memory_share_max, range_of};
 use crate::moment::{Moment, Span};
 use crate::number::fraction;
 use crate::policy::{Proposal, Purpose};
-use crate::profile::{Trigger, TriggerAction};
-use crate::trigger::Lack;
+use crate::profile::{Cited, Profile, Trigger, TriggerAction};
+use crate::signal::HostSignals;
+use crate::trigger::{Fired, Lack, TriggerWatch};
 use trimtab_protocol::decision::{
     Citation, Direction, Expectation, Reason, Regime, TriggerLack, WindowFigures,
 };
+use trimtab_protocol::knob::KnobValue;
 use trimtab_protocol::name::KnobName;
+use trimtab_protocol::state::PoolState;
 
 /// How long a step down has to give memory back before the next one.
 const EASE: Span = Span::from_secs(10);
 
+/// How long a knob is left alone after the value that followed or was asked for did harm.
+const HARMED: Span = Span::from_secs(300);
+
 /// A proposal and the line of the profile that asks for it.
 pub(super) type Ruled = (Proposal, Citation);
+
+/// A value that a trigger asks for, of a knob in a pool without workers.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Asked {
+    pub(super) knob: KnobName,
+    pub(super) value: Cited<KnobValue>,
+    pub(super) reason: Reason,
+}
+
+impl Asked {
+    /// What a trigger that is to be followed asks for, if it asks for a value.
+    fn by(fired: &Fired<'_>) -> Option<Self> {
+        let TriggerAction::Set { knob, value } = &fired.trigger.action.value else {
+            return None;
+        };
+        let (value, citation) = (value.clone(), fired.trigger.when.citation.clone());
+        fired.lack.is_none().then(|| Self {
+            knob: knob.clone(),
+            value: Cited { value, citation },
+            reason: triggered(fired.trigger),
+        })
+    }
+
+    /// What a profile's triggers ask for in a pool without workers, by the figures of the host and the pool's own knobs.
+    pub(super) fn of_pool(
+        watch: &mut TriggerWatch,
+        now: Moment,
+        profile: &Profile,
+        (pool, host): (&PoolState, &HostSignals),
+    ) -> Vec<Self> {
+        let signals = host_signals(pool, host);
+        watch.observe(now, &profile.triggers, &signals);
+        let fired = watch.fired(now, &profile.triggers, &signals, 0);
+        fired.filter_map(|fired| Self::by(&fired)).collect()
+    }
+}
 
 impl Tuner {
     /// Takes in a tick for the triggers.
@@ -65,7 +108,8 @@ impl Tuner {
             allowed_share: limit.value,
         };
         let fewer = workers - (workers / 4).max(1);
-        let proposal = self.ruled(tick, fewer, Purpose::Return, reason);
+        let knob = KnobName::from(KnobName::WORKERS);
+        let proposal = self.ruled(tick, (knob, fewer), Purpose::Return, reason);
         Some((proposal, limit.citation.clone()))
     }
 
@@ -93,27 +137,92 @@ impl Tuner {
         Err(lacking.unwrap_or_else(|| Box::new(self.held(tick, held))))
     }
 
-    /// The step that a trigger asks for; nothing when it is about another knob or its direction rests.
+    /// The values that the profile's triggers ask for and that are not this pool's to set.
+    pub(super) fn asked_elsewhere(&self, tick: &PoolTick<'_>) -> Vec<Asked> {
+        let asked = self.asked(tick);
+        asked
+            .into_iter()
+            .filter(|asked| !tick.pool.knobs.contains_key(&asked.knob))
+            .collect()
+    }
+
+    /// Whether a trigger that holds says what a knob of this pool is to be, so that it follows nothing else.
+    pub(super) fn is_asked(&self, tick: &PoolTick<'_>, knob: &str) -> bool {
+        let asked = self.asked(tick);
+        asked.iter().any(|asked| asked.knob.as_str() == knob)
+    }
+
+    fn asked(&self, tick: &PoolTick<'_>) -> Vec<Asked> {
+        let triggers = &tick.profile.triggers;
+        let sets = |trigger: &Trigger| matches!(trigger.action.value, TriggerAction::Set { .. });
+        if !triggers.iter().any(sets) {
+            return Vec::new();
+        }
+        let signals = self.signals(tick);
+        let completed = self.window.completed();
+        let fired = self.triggers.fired(tick.now, triggers, &signals, completed);
+        fired.filter_map(|fired| Asked::by(&fired)).collect()
+    }
+
+    /// A value of a knob that follows did harm: the knob is left alone for a while.
+    pub(super) fn follow_did_harm(&mut self, now: Moment, knob: &KnobName) {
+        self.unfollowed.insert(knob.clone(), now.after(HARMED));
+    }
+
+    /// Whether a knob is left alone because of that.
+    pub(super) fn follow_rests(&self, now: Moment, knob: &str) -> bool {
+        self.unfollowed.get(knob).is_some_and(|until| *until > now)
+    }
+
+    /// The change that brings a knob of this pool to the value that a trigger names, as far as it may; nothing when it stands
+    /// there, when the pool has no such number, or when its direction rests.
+    fn set_here(
+        &self,
+        tick: &PoolTick<'_>,
+        trigger: &Trigger,
+        (knob, wanted): (&KnobName, &KnobValue),
+    ) -> Option<Proposal> {
+        let now = value(tick.pool, knob.as_str())?;
+        let bounds = Bounds::allowed(
+            tick.pool.knobs.get(knob)?,
+            range_of(knob.as_str(), tick.profile),
+        );
+        let to = wanted.as_integer()?.clamp(bounds.min, bounds.max);
+        let sized = knob.as_str() == KnobName::WORKERS;
+        let purpose = match to.cmp(&now) {
+            std::cmp::Ordering::Equal => return None,
+            _ if !sized && self.follow_rests(tick.now, knob.as_str()) => return None,
+            _ if !sized => Purpose::Follow,
+            std::cmp::Ordering::Greater if self.may_grow(tick) => Purpose::Predict,
+            std::cmp::Ordering::Less if !self.policy.shrink_rests(tick.seconds()) => Purpose::Relax,
+            std::cmp::Ordering::Greater | std::cmp::Ordering::Less => return None,
+        };
+        Some(self.ruled(tick, (knob.clone(), to), purpose, triggered(trigger)))
+    }
+
+    /// Where nothing waits there is nothing that a growth could prove.
+    fn may_grow(&self, tick: &PoolTick<'_>) -> bool {
+        self.work_waits(tick) && !self.policy.growth_rests(tick.seconds())
+    }
+
+    /// The step that a trigger asks for; nothing when it is about another pool's knob or its direction rests.
     fn followed(&self, tick: &PoolTick<'_>, trigger: &Trigger) -> Option<Proposal> {
         let workers = super::trial::workers(tick.pool)?;
-        let (to, purpose) = match trigger.action.value {
+        let (to, purpose) = match &trigger.action.value {
+            TriggerAction::Set { knob, value } => {
+                return self.set_here(tick, trigger, (knob, value));
+            }
             // The level shortens it to what may change at once.
-            // Where nothing waits there is nothing that a growth could prove.
-            TriggerAction::Grow
-                if self.work_waits(tick) && !self.policy.growth_rests(tick.seconds()) =>
-            {
+            TriggerAction::Grow if self.may_grow(tick) => {
                 (workers.saturating_mul(2), Purpose::Predict)
             }
             TriggerAction::Shrink if !self.policy.shrink_rests(tick.seconds()) => {
                 (workers.div_ceil(2), Purpose::Relax)
             }
-            TriggerAction::Grow | TriggerAction::Shrink | TriggerAction::Set { .. } => return None,
+            TriggerAction::Grow | TriggerAction::Shrink => return None,
         };
-        let reason = Reason::Triggered {
-            when: trigger.when.value.text().to_owned(),
-            because: trigger.because.clone(),
-        };
-        (to != workers).then(|| self.ruled(tick, to, purpose, reason))
+        let knob = KnobName::from(KnobName::WORKERS);
+        (to != workers).then(|| self.ruled(tick, (knob, to), purpose, triggered(trigger)))
     }
 
     fn work_waits(&self, tick: &PoolTick<'_>) -> bool {
@@ -123,6 +232,12 @@ impl Tuner {
 
     /// Why the pool is left as it is: where work waits and the pool is as large as it may be, that is why.
     fn held(&self, tick: &PoolTick<'_>, reason: Reason) -> Choice {
+        if matches!(reason, Reason::MemoryForbids { .. }) {
+            return Choice {
+                bound_by: memory_bound(tick).into_iter().collect(),
+                ..Choice::hold(reason)
+            };
+        }
         let knob = tick.pool.knobs.get(KnobName::WORKERS);
         let bounds = knob.map(|knob| Bounds::of(knob, tick.profile));
         let workers = super::trial::workers(tick.pool);
@@ -149,20 +264,20 @@ impl Tuner {
     fn ruled(
         &self,
         tick: &PoolTick<'_>,
-        workers: u64,
+        (knob, to): (KnobName, u64),
         purpose: Purpose,
         reason: Reason,
     ) -> Proposal {
-        let now = super::trial::workers(tick.pool).unwrap_or_default();
+        let now = value(tick.pool, knob.as_str()).unwrap_or_default();
         let figures = self.figures(tick).unwrap_or_default();
-        let direction = if workers > now {
+        let direction = if to > now {
             Direction::Up
         } else {
             Direction::Down
         };
         Proposal {
-            knob: KnobName::WORKERS,
-            value: workers,
+            knob,
+            value: to,
             direction,
             purpose,
             pressing: purpose == Purpose::Return,
@@ -183,33 +298,11 @@ impl Tuner {
 
     /// The figures that a condition may name; what is not there is absent.
     fn signals(&self, tick: &PoolTick<'_>) -> SignalSet {
-        let mut set = SignalSet::default();
-        let host = tick.signals;
-        let count = |value: Option<u64>| value.map(fraction);
-        let knob = |name: &str| {
-            let knob = tick.pool.knobs.get(name)?;
-            knob.value.as_integer().map(fraction)
-        };
-        let timeout = knob(KnobName::TIMEOUT_MS).map(|ms| ms / 1e3);
+        let mut set = host_signals(tick.pool, tick.signals);
         let slo = Self::slo_ms(tick.pool, tick.profile);
-        let slo = slo.map(|ms| fraction(ms) / 1e3).or(timeout);
-        for (signal, value) in [
-            (Signal::Cpu, host.cpu_share()),
-            (Signal::Throttled, host.throttled_share),
-            (Signal::CpuPressure, host.cpu_pressure),
-            (Signal::Memory, host.memory_share),
-            (Signal::MemoryPressure, host.memory_pressure),
-            (Signal::Rss, count(host.rss_bytes)),
-            (Signal::Tasks, count(host.tasks)),
-            (Signal::Threads, count(host.threads)),
-            (Signal::Load, self.load.mean()),
-            (Signal::Workers, knob(KnobName::WORKERS)),
-            (Signal::QueueLimit, knob(KnobName::QUEUE_LIMIT)),
-            (Signal::Timeout, timeout),
-            (Signal::Slo, slo),
-        ] {
-            set.set(signal, value);
-        }
+        let slo = slo.map(|ms| fraction(ms) / 1e3);
+        set.set(Signal::Load, self.load.mean());
+        set.set(Signal::Slo, slo.or(set.get(Signal::Timeout)));
         if let Some(figures) = self.figures(tick) {
             self.add_work(&mut set, &figures);
         }
@@ -240,6 +333,51 @@ impl Tuner {
         ] {
             set.set(signal, value);
         }
+    }
+}
+
+/// The figures of the host and the values of a pool's knobs.
+fn host_signals(pool: &PoolState, host: &HostSignals) -> SignalSet {
+    let mut set = SignalSet::default();
+    let count = |value: Option<u64>| value.map(fraction);
+    let knob = |name: &str| value(pool, name).map(fraction);
+    for (signal, value) in [
+        (Signal::Cpu, host.cpu_share()),
+        (Signal::Throttled, host.throttled_share),
+        (Signal::CpuPressure, host.cpu_pressure),
+        (Signal::Memory, host.memory_share),
+        (Signal::MemoryPressure, host.memory_pressure),
+        (Signal::Rss, count(host.rss_bytes)),
+        (Signal::Tasks, count(host.tasks)),
+        (Signal::Threads, count(host.threads)),
+        (Signal::Workers, knob(KnobName::WORKERS)),
+        (Signal::QueueLimit, knob(KnobName::QUEUE_LIMIT)),
+        (
+            Signal::Timeout,
+            knob(KnobName::TIMEOUT_MS).map(|ms| ms / 1e3),
+        ),
+    ] {
+        set.set(signal, value);
+    }
+    set
+}
+
+/// The line of the ladder that leaves no room for growth, where it is not the guard's own share.
+fn memory_bound(tick: &PoolTick<'_>) -> Option<Citation> {
+    let ladder = &tick.profile.ladder;
+    let full = tick.signals.memory_share >= Some(ladder.no_growth.value);
+    let steps_down = memory_share_max(tick.profile) < MEMORY_SHARE_MAX;
+    if full {
+        Some(ladder.no_growth.citation.clone())
+    } else {
+        steps_down.then(|| ladder.step_down.citation.clone())
+    }
+}
+
+fn triggered(trigger: &Trigger) -> Reason {
+    Reason::Triggered {
+        when: trigger.when.value.text().to_owned(),
+        because: trigger.because.clone(),
     }
 }
 

@@ -14,6 +14,7 @@ impl Controller {
         let before = self.pool_profiles();
         let acted = self.settings.mode == Mode::Act;
         self.settings = settings;
+        self.others.forget_triggers();
         let now = self.pool_profiles();
         let stops_acting = acted && self.settings.mode != Mode::Act;
         for (name, tuner) in &mut self.tuners {

@@ -13,7 +13,7 @@ use crate::regime::{RegimeWatch, Seen, is_starved};
 use crate::signal::{HostSignals, Load, Recent};
 use crate::trigger::TriggerWatch;
 use crate::window::{Keep, PoolDelta, Window};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use trimtab_protocol::decision::{
     Absence, Action, ChangeSummary, Citation, Direction, Evidence, Expectation, Level, Reason,
     Regime,
@@ -122,6 +122,8 @@ pub(super) struct Tuner {
     pub(super) looked: Moment,
     /// When memory last made a step down.
     pub(super) eased: Moment,
+    /// Knobs that follow the load or a trigger and did harm, and until when each is left alone.
+    pub(super) unfollowed: BTreeMap<KnobName, Moment>,
     trials: Recent,
     /// What trials were predicted to cost, and when.
     costs: VecDeque<(Moment, f64)>,
@@ -188,7 +190,7 @@ impl Tuner {
         let sized = self
             .trial
             .as_ref()
-            .filter(|trial| trial.knob == KnobName::WORKERS);
+            .filter(|trial| trial.knob.as_str() == KnobName::WORKERS);
         let claim = sized.map(|trial| trial.claim);
         if let Some(sight) = self.sight(tick, claim.as_ref()) {
             self.policy.notice(&sight);
@@ -215,8 +217,9 @@ impl Tuner {
         let bounds = Bounds::of(knob, tick.profile);
         let baseline = knob.baseline.as_integer();
         let workers = knob.value.as_integer()?;
+        let timeout_ms = value(tick.pool, KnobName::TIMEOUT_MS);
         let sent = self.trial.as_ref().is_some_and(|trial| {
-            trial.knob == KnobName::WORKERS && matches!(trial.stage, Stage::Sent { .. })
+            trial.knob.as_str() == KnobName::WORKERS && matches!(trial.stage, Stage::Sent { .. })
         });
         Some(Sight {
             now_s: tick.seconds(),
@@ -225,6 +228,7 @@ impl Tuner {
             cores: tick.signals.quota_cores,
             cpu_share: tick.signals.cpu_share(),
             memory_share: tick.signals.memory_share,
+            memory_share_max: guard::memory_share_max(tick.profile),
             slo_s: Self::slo_ms(tick.pool, tick.profile).map(|slo| fraction(slo) / 1e3),
             bounds: (bounds.min, bounds.max),
             home: self
@@ -232,7 +236,8 @@ impl Tuner {
                 .or(baseline)
                 .unwrap_or(workers)
                 .clamp(bounds.min, bounds.max),
-            held: self.follow.held(value(tick.pool, KnobName::TIMEOUT_MS)),
+            held: self.follow.held(timeout_ms),
+            held_at_load: self.follow.held_at_load(timeout_ms),
             changes: self.changes.within(tick.now, MINUTE),
             trial,
             pending: sent,
@@ -355,17 +360,22 @@ impl Tuner {
         let slo_ms = Self::slo_ms(tick.pool, tick.profile);
         let figures = self.window.figures(size, slo_ms).unwrap_or_default();
         self.window.clear();
-        let (knob, from, to) = (permitted.knob(), permitted.from(), permitted.value());
+        let (knob, from, to) = (
+            permitted.knob().clone(),
+            permitted.from(),
+            permitted.value(),
+        );
         let Some(sight) = self.sight(tick, None) else {
             return Choice::hold(Reason::NotOffered);
         };
-        let claim = if knob == KnobName::WORKERS {
-            self.policy.begin(&sight, to, proposal.purpose)
+        let claim = if knob.as_str() == KnobName::WORKERS {
+            self.policy.begin(&sight, &proposal, to)
         } else {
             self.policy.begin_following(&sight)
         };
         let expected = (proposal.direction, proposal.expectation.clone());
         let trial = Trial::new(permitted, (epoch, generation), expected, (claim, figures));
+        let trial = trial.beside(tick.pool);
         let sentence = format!("try {knob} {to} instead of {from}");
         let trial_ms = super::trial::trial_ms(tick.interval);
         let plan = permitted.plan(epoch, generation, trial_ms, sentence);

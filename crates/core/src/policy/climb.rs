@@ -4,6 +4,7 @@
 //! inflated by the pool's own crowd: growing on an inflated one feeds on itself and runs away.
 
 use super::{Policy, Proposal, Purpose, Sight};
+use crate::ablation::{Part, lacks};
 use crate::number::whole;
 use trimtab_protocol::decision::Reason;
 
@@ -23,6 +24,9 @@ const LOOK_BACK_BELOW: f64 = 0.65;
 impl Policy {
     /// The load rises beyond chance within one tick: size for where it will be when the change has taken effect.
     pub(super) fn ahead_of_a_rise(&mut self, sight: &Sight<'_>) -> Option<Proposal> {
+        if lacks(Part::Rise) {
+            return None;
+        }
         let (now, size) = (sight.now_s, sight.size());
         let rises = self.climbing && self.up.is_over(now) && self.arrivals.rose(RISE.0, RISE.1);
         if !rises || self.is_roomy_home(sight) {
@@ -47,6 +51,9 @@ impl Policy {
 
     /// A stride up to what the load needs.
     pub(super) fn climb(&mut self, sight: &Sight<'_>, most: f64) -> Option<Proposal> {
+        if lacks(Part::Climb) {
+            return None;
+        }
         let (now, size) = (sight.now_s, sight.size());
         self.note_leanest();
         if !self.climbing || !self.up.is_over(now) || !self.is_lean(sight) {
@@ -117,6 +124,9 @@ impl Policy {
 
     /// The climb is over: if its last stride paid less than half of its size, the knee may lie inside it. Look once.
     pub(super) fn look_back(&mut self, sight: &Sight<'_>) -> Option<Proposal> {
+        if lacks(Part::LookBack) {
+            return None;
+        }
         self.owes_look = false;
         let size = sight.size();
         let throughput = self.tally.throughput(self.cells.mix());

@@ -5,6 +5,7 @@
 //! slowest successes come near it, it goes up at once; downwards it is in no hurry once it has come down for the first time.
 //! A queue that is longer than what can still be served within the goal only serves work that is late.
 
+use crate::ablation::{Part, lacks};
 use crate::number::{fraction, whole};
 use crate::window::PoolDelta;
 use trimtab_protocol::decision::Reason;
@@ -24,6 +25,8 @@ const TIMEOUT_DOWN: f64 = 0.95;
 const CUT_SHARE: f64 = 0.01;
 /// ... and successes come near the timeout when their slowest hundredth takes this part of it.
 const NEAR_TIMEOUT: f64 = 0.8;
+/// While jobs hang, a timeout this much above its target is worth a change.
+const TIGHT_SLACK: f64 = 1.1;
 /// A queue limit that differs by less than this ratio from its target is left alone.
 const QUEUE_SLACK: f64 = 1.5;
 /// How long lately is, in seconds: about five ticks.
@@ -47,9 +50,14 @@ pub struct Wish {
 pub struct Follow {
     filling: Histogram,
     full: Histogram,
-    /// Work that ended lately, well and by its timeout while it was worked on; faded.
+    /// Work that came lately, and that ended well or by its timeout while it was worked on; faded.
+    arrived: f64,
     ended: f64,
     cut: f64,
+    /// Successes that took longer than half of the timeout; faded.
+    near: f64,
+    /// Whether the timeout was brought closer because jobs hang.
+    tight: bool,
     seconds: f64,
     /// The slowest hundredth of the last tick's successes, in seconds.
     p99_s: f64,
@@ -78,10 +86,17 @@ impl Follow {
             }
             _ => 0,
         };
+        let half_us = timeout_ms.map(|ms| ms.saturating_mul(500));
+        let near = match (&delta.total, half_us) {
+            (Some(total), Some(half_us)) => total.count.saturating_sub(total.count_within(half_us)),
+            _ => 0,
+        };
         let seconds = delta.span.as_secs_f64();
         let kept = libm::exp(-seconds / LATELY_S);
         self.seconds = self.seconds * kept + seconds;
+        self.arrived = self.arrived * kept + fraction(delta.arrived);
         self.cut = self.cut * kept + fraction(cut);
+        self.near = self.near * kept + fraction(near);
         self.ended = self.ended * kept + fraction(delta.completed.saturating_add(cut));
     }
 
@@ -95,20 +110,38 @@ impl Follow {
         all.quantile_us(basis_points)
     }
 
+    /// Jobs cut lately that would never have ended. Of work whose times thin out, no more takes longer than the timeout than
+    /// takes between half of it and all of it; what is cut beyond that, and beyond chance, hangs.
+    fn hung(&self) -> f64 {
+        let excess = self.cut - self.near;
+        let chance = 3.0 * libm::sqrt(self.cut + self.near);
+        let some_end = self.ended - self.cut >= 1.0;
+        let many = excess > CUT_SHARE * self.ended && excess > chance;
+        if many && some_end { excess } else { 0.0 }
+    }
+
     /// Whether jobs are being cut that would have ended: successes come up to the timeout, or there are none.
-    fn cuts(&self, timeout_s: f64) -> bool {
+    #[must_use]
+    pub fn cuts(&self, timeout_ms: u64) -> bool {
+        let timeout_s = fraction(timeout_ms) / 1e3;
         let many = self.cut > CUT_SHARE * self.ended && self.cut >= 5.0;
-        many && (self.p99_s > NEAR_TIMEOUT * timeout_s || self.ended - self.cut < 1.0)
+        let near = self.p99_s > NEAR_TIMEOUT * timeout_s && self.hung() <= 0.0;
+        many && (near || self.ended - self.cut < 1.0)
     }
 
     /// How many workers are held, on average, by jobs that never end by themselves and are cut at the timeout in the end.
     #[must_use]
     pub fn held(&self, timeout_ms: Option<u64>) -> f64 {
         let timeout_s = timeout_ms.map_or(0.0, |ms| fraction(ms) / 1e3);
-        if self.cut <= CUT_SHARE * self.ended || self.p99_s > NEAR_TIMEOUT * timeout_s {
-            return 0.0;
-        }
-        self.cut / self.seconds.max(1e-9) * timeout_s
+        self.hung() / self.seconds.max(1e-9) * timeout_s
+    }
+
+    /// How many they would hold if all work that comes were begun: most of it is turned away while they hold the workers.
+    #[must_use]
+    pub fn held_at_load(&self, timeout_ms: Option<u64>) -> f64 {
+        let timeout_s = timeout_ms.map_or(0.0, |ms| fraction(ms) / 1e3);
+        let share = self.hung() / self.ended.max(1.0);
+        share * self.arrived / self.seconds.max(1e-9) * timeout_s
     }
 
     /// The timeout that should be in force instead of the present one, in milliseconds.
@@ -126,7 +159,7 @@ impl Follow {
             p999_us,
             successes: self.successes(),
         };
-        if self.cuts(fraction(timeout_ms) / 1e3) {
+        if self.cuts(timeout_ms) {
             let value = timeout_ms.saturating_mul(2).min(most);
             let wish = Wish {
                 value,
@@ -139,6 +172,9 @@ impl Follow {
             return None;
         }
         let target = timeout_target(p999_us, slo_ms, (least, most));
+        if let Some(wish) = self.tightened(timeout_ms, (p999_us, slo_ms, target), &reason) {
+            return wish;
+        }
         self.wanted = Some(target.max(whole(TIMEOUT_SLACK * fraction(target))));
         if fraction(timeout_ms) <= TIMEOUT_SLACK * fraction(target) {
             return None;
@@ -156,6 +192,34 @@ impl Follow {
             reason,
             at_once: false,
         })
+    }
+
+    /// While jobs hang, every moment of the timeout holds workers, and what ends beyond the goal is no use to anybody: the
+    /// timeout goes at once to the slower of the goal and all but one in a thousand successes. When it is over, it goes back.
+    /// The inner nothing says that all is as it should be.
+    fn tightened(
+        &mut self,
+        timeout_ms: u64,
+        (p999_us, slo_ms, target): (u64, Option<u64>, u64),
+        reason: &Reason,
+    ) -> Option<Option<Wish>> {
+        let goal = slo_ms.filter(|_| !lacks(Part::Hanging))?;
+        let wish = |value, at_once| Wish {
+            value,
+            reason: reason.clone(),
+            at_once,
+        };
+        if self.hung() > 0.0 {
+            let close = goal.max(p999_us.div_ceil(1_000)).min(target);
+            self.tight = true;
+            let far = fraction(timeout_ms) > TIGHT_SLACK * fraction(close);
+            return Some(far.then(|| wish(close, true)));
+        }
+        if !self.tight || self.cut >= 1.0 {
+            return None;
+        }
+        self.tight = timeout_ms < target;
+        self.tight.then(|| Some(wish(target, false)))
     }
 
     /// Notes that the timeout was changed and kept.

@@ -1,6 +1,7 @@
 //! What each tick teaches: whether it shows the pool at its size at all, and if so, what of it.
 
 use super::{Lid, Policy, Sight, Standing, Tally, Urge};
+use crate::ablation::{Part, lacks};
 use crate::model::flow::Flow;
 use crate::model::surprise::{Alarm, Batch};
 use crate::policy::Purpose;
@@ -25,6 +26,12 @@ const SEVERE_SIGMAS: f64 = 3.0;
 pub(super) const CPU_FULL: f64 = 0.9;
 /// A load beyond everything that the present size was judged under, by this ratio, is a fresh one.
 const FRESH_LOAD: f64 = 1.25;
+/// ... and by this many standard deviations of a Poisson number.
+const FRESH_SIGMAS: f64 = 3.0;
+/// Up to this many times the largest number in service that was seen, the curve is known well enough for an alarm.
+const SEEN: f64 = 1.1;
+/// Throughput that fell by this many standard deviations within one tick did not do so by chance.
+const INCIDENT_SIGMAS: f64 = 4.0;
 /// The lid comes off so long after the throughput is back, or after it has been on for so long.
 const LID_S: (f64, f64) = (20.0, 300.0);
 
@@ -42,6 +49,7 @@ impl Policy {
         }
         let Some(before) = before else {
             self.began_s = Some(sight.now_s);
+            self.changed_s = sight.now_s;
             self.turnover = size;
             self.settled_s = sight.now_s + SETTLE_MAX_S;
             self.calm_since_s = sight.now_s;
@@ -87,6 +95,12 @@ impl Policy {
         if window_full && sight.trial.is_none() {
             self.tally.halve();
         }
+        if self.is_hung(sight) {
+            // What is done among workers that are held by others says nothing about a size or about the service.
+            self.batches.clear();
+            self.standing = Standing::Clean;
+            return;
+        }
         let batch = self.batches.add(flow, self.work.dispersion());
         if let Some(batch) = batch
             && self.hold_against_the_known(sight, &batch, starved)
@@ -103,7 +117,7 @@ impl Policy {
     fn learn_work(&mut self, sight: &Sight<'_>, flow: &Flow) {
         if let Some(service) = &sight.delta.service {
             self.work.add(service);
-            let by_logarithms = self.work.by_logarithms();
+            let by_logarithms = self.work.by_logarithms() && !lacks(Part::Logarithms);
             self.cells
                 .remix(by_logarithms.then(|| self.work.log_variance()));
         }
@@ -167,6 +181,9 @@ impl Policy {
 
     /// Throughput halves at an unchanged size: something else has happened, and growth into it would do harm.
     fn watch_incident(&mut self, sight: &Sight<'_>, flow: &Flow, starved: bool) {
+        if lacks(Part::Lid) {
+            return;
+        }
         let throughput = flow.throughput();
         let usual = self.usual.unwrap_or(throughput);
         self.usual = Some(usual + THROUGHPUT_WEIGHT * (throughput - usual));
@@ -175,8 +192,15 @@ impl Policy {
         match &mut self.lid {
             _ if hanging => self.lid = None,
             None => {
-                let fell = throughput < 0.5 * usual && usual * flow.seconds > super::ENOUGH;
-                if starved && fell && sight.now_s - self.changed_s > 5.0 {
+                // A few long jobs of uneven work make a poor second by chance alone.
+                let (due, chance) = (usual * flow.seconds, self.work.dispersion());
+                let sure = due - flow.finished > INCIDENT_SIGMAS * (chance * due).sqrt();
+                let fell = throughput < 0.5 * usual && due > super::ENOUGH && sure;
+                // While a pool fills, the short jobs end first, and what follows looks like a fall.
+                let filled = self
+                    .began_s
+                    .is_some_and(|began| sight.now_s - began > super::plant::MATURE_S);
+                if starved && fell && filled && sight.now_s - self.changed_s > 5.0 {
                     self.lid = Some(Lid {
                         size: sight.size(),
                         throughput: usual,
@@ -200,7 +224,9 @@ impl Policy {
         let error = ((load + self.work.dispersion() * done) / flow.seconds).sqrt();
         self.severe = starved && load - done > SEVERE_SIGMAS * error;
         // A load beyond everything that the present size was judged under: what did not pay then may pay now.
-        self.fresh = self.severe && self.judged_load > 0.0 && load > FRESH_LOAD * self.judged_load;
+        let judged = self.judged_load;
+        let beyond_chance = load - judged > FRESH_SIGMAS * (judged / flow.seconds).sqrt();
+        self.fresh = self.severe && judged > 0.0 && load > FRESH_LOAD * judged && beyond_chance;
         if self.fresh {
             self.climbing = true;
             self.judged_load = 0.0;
@@ -216,6 +242,9 @@ impl Policy {
 
     /// Holds a batch against what is known of its size. True when the tick is not to be learnt from.
     fn hold_against_the_known(&mut self, sight: &Sight<'_>, batch: &Batch, starved: bool) -> bool {
+        if lacks(Part::Surprise) {
+            return false;
+        }
         if starved && let Some(dispersion) = self.batches.dispersion(batch) {
             self.work.notice_batches(dispersion);
         }
@@ -232,7 +261,11 @@ impl Policy {
             .filter(|(_, completed)| *completed > 40.0);
         let by_class = near.map(|(residence, completed)| (residence, dispersion / completed));
         let expected = by_class.or_else(|| {
-            let shape = self.known_shape().filter(|_| sight.trial.is_none())?;
+            // What the curve says of sizes that were not seen is a guess, and no ground for an alarm.
+            let seen = busy <= SEEN * self.cells.largest();
+            let shape = self
+                .known_shape()
+                .filter(|_| seen && sight.trial.is_none())?;
             Some((shape.best().residence_s(busy), 0.01))
         });
         let Some(expected) = expected else {
@@ -249,7 +282,8 @@ impl Policy {
             }
             Some(Alarm::Suspicious { slower }) if !(self.severe && self.climbing) => {
                 self.standing = Standing::Suspicious;
-                if starved && !slower && sight.size() < sight.home() && sight.free {
+                let faster = starved && !slower && !lacks(Part::Refuge);
+                if faster && sight.size() < sight.home() && sight.free {
                     self.hold_until_s = sight.now_s + super::protect::HOLD_S;
                     let refuge = self.refuge(sight, self.beats_home(sight));
                     let reason = Reason::Suspicious { slower: false };

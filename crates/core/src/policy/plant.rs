@@ -1,6 +1,7 @@
 //! The service behind the pool is another one: forget what was learnt, or take what is known of the new one from the shelf.
 
 use super::{LOOK_ABOVE_FIRST_S, Policy, Purpose, Shelf, Sight, Tally, Urge};
+use crate::ablation::{Part, lacks};
 use crate::model::flow::Flow;
 use crate::model::shape;
 use crate::model::surprise::{Batch, Surprise};
@@ -8,7 +9,7 @@ use crate::number::whole;
 use trimtab_protocol::decision::Reason;
 
 /// A service that was seen for less than this many seconds is not worth a place on the shelf.
-const MATURE_S: f64 = 15.0;
+pub(super) const MATURE_S: f64 = 15.0;
 /// The shelf is believed if it tells the present residence within this logarithm.
 const SAME: f64 = 0.22;
 
@@ -24,8 +25,14 @@ impl Policy {
         let beaten = self.beats_home(sight);
         // A smaller size that does better than was held possible says that the model was wrong, not the service faster.
         let surprise = sight.trial.is_some_and(|trial| trial.to < trial.from);
+        // Of what was begun in a pool that was empty, the short jobs end first: what seems slower soon after is the same service.
+        let began = self.began_s.unwrap_or(sight.now_s);
+        let filling = slower && self.shelf.is_none() && sight.now_s - began < MATURE_S;
         let known = self.reshelve(sight, batch, residence_s);
-        self.start_anew(sight, batch, slower);
+        if filling {
+            self.shelf = None;
+        }
+        self.start_anew(sight, batch, slower && !filling);
         let reason = Reason::ServiceChanged {
             slower,
             expected_us: whole(expected_s * 1e6),
@@ -37,7 +44,7 @@ impl Policy {
             let refuge = self.refuge(sight, beaten);
             self.go(sight, refuge, Purpose::Return, reason.clone())
                 .map(Urge::Go)
-        } else if slower && sight.free && batch.busy() > 0.8 * sight.size() {
+        } else if slower && !filling && sight.free && batch.busy() > 0.8 * sight.size() {
             // Never up, although the arrivals times this residence say so: the residence is inflated.
             self.go(
                 sight,
@@ -74,7 +81,8 @@ impl Policy {
                 .or_else(|| {
                     shape::predict(&aged, sight.now_s, self.work.dispersion(), batch.busy())
                 });
-            if told.is_some_and(|told| libm::log(residence_s / told).abs() < SAME) {
+            let same = |told: f64| libm::log(residence_s / told).abs() < SAME;
+            if told.is_some_and(same) && !lacks(Part::Shelf) {
                 known = Some(shelf.size);
                 *self.cells = aged;
             } else if !mature {

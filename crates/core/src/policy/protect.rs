@@ -3,8 +3,10 @@
 use super::learn::CPU_FULL;
 use super::verdict::FULL_LOSS;
 use super::{Policy, Purpose, Sight, Urge};
+use crate::ablation::{Part, lacks};
 use crate::model::flow::Flow;
 use crate::number::whole;
+use crate::regime::is_starved;
 use trimtab_protocol::decision::Reason;
 
 /// After a return nothing is tried below the baseline for so long, in seconds: two windows.
@@ -17,6 +19,10 @@ const ABOUT_HOME: f64 = 1.2;
 pub(super) const HANGING: f64 = 0.2;
 /// ... until they hold less than this part.
 const HANGING_OVER: f64 = 0.05;
+/// Room is made by at least this ratio ...
+const ROOM_STEP: f64 = 1.25;
+/// ... up to so many workers for each that is held.
+const ROOM_MOST: f64 = 2.0;
 /// A collapse: a smaller number in service is known to have done more than twice the work.
 const COLLAPSE: f64 = 2.0;
 
@@ -24,6 +30,9 @@ impl Policy {
     /// The load jumps beyond what the present size does, and people chose a larger one: go there at once. A surge voids what
     /// was learnt below, unless what was learnt is that the baseline itself collapses.
     pub(super) fn surge(&mut self, sight: &Sight<'_>, flow: &Flow) -> Option<super::Proposal> {
+        if lacks(Part::Surge) {
+            return None;
+        }
         let size = sight.size();
         if size >= sight.home() || sight.pending || !sight.free || flow.finished <= 0.0 {
             return None;
@@ -82,6 +91,9 @@ impl Policy {
 
     /// Whether a look or a prediction below must wait, because the pool has just come back to what people chose.
     pub(super) fn holds(&self, sight: &Sight<'_>) -> bool {
+        if lacks(Part::Hold) {
+            return false;
+        }
         sight.now_s < self.hold_until_s && sight.size() <= ABOUT_HOME * sight.home()
     }
 
@@ -91,8 +103,29 @@ impl Policy {
         self.roomy && size >= home && size <= ABOUT_HOME * home
     }
 
+    /// A return of which the host allowed only a step goes on, while work waits.
+    pub(super) fn go_on_returning(&mut self, sight: &Sight<'_>) -> Option<super::Proposal> {
+        if lacks(Part::Returning) {
+            return None;
+        }
+        let (to, until_s, reason) = self.returning.take()?;
+        let waits = is_starved(sight.delta, sight.workers);
+        if sight.now_s >= until_s || to <= sight.workers || !waits {
+            return None;
+        }
+        self.go(sight, crate::number::fraction(to), Purpose::Return, reason)
+    }
+
+    /// Whether jobs that hang hold so many workers that the pool does not show what its size does.
+    pub(super) fn is_hung(&self, sight: &Sight<'_>) -> bool {
+        sight.held > HANGING_OVER * sight.size()
+    }
+
     /// Down from a size at which the pool does less than half of what it did among fewer.
     pub(super) fn collapse(&mut self, sight: &Sight<'_>) -> Option<super::Proposal> {
+        if lacks(Part::Collapse) {
+            return None;
+        }
         let tally = self.tally;
         if !self.is_starved() || !self.down.is_over(sight.now_s) || tally.seconds < 3.0 {
             return None;
@@ -114,6 +147,9 @@ impl Policy {
 
     /// Jobs that hang hold workers until they are cut: as many more serve the others. When they are gone, so is the room.
     pub(super) fn room_for_hanging(&mut self, sight: &Sight<'_>) -> Option<super::Proposal> {
+        if lacks(Part::Hanging) {
+            return None;
+        }
         let size = sight.size();
         if sight.held < HANGING_OVER * size {
             let from = self.room_from.take().filter(|from| *from < size)?;
@@ -126,7 +162,12 @@ impl Policy {
             return None;
         }
         let from = *self.room_from.get_or_insert(size);
-        let to = (from + sight.held).min(2.0 * size).min(self.most(sight));
+        // The others stretch as the pool fills up, by how much no curve tells: on by quarters, as long as that pays.
+        let held = sight.held_at_load.max(sight.held);
+        let to = (from + held)
+            .max(ROOM_STEP * size)
+            .min(from + ROOM_MOST * held);
+        let to = to.min(2.0 * size).min(self.most(sight));
         if to < size + super::climb::step_least(size) {
             return None;
         }
@@ -138,6 +179,9 @@ impl Policy {
     /// Down while the CPU is full: beyond the cores, workers only wait inside. That it stays full is the proof that nothing
     /// was lost, and needs no counting of completions.
     pub(super) fn cpu_full(&mut self, sight: &Sight<'_>) -> Option<super::Proposal> {
+        if lacks(Part::CpuFull) {
+            return None;
+        }
         let own = sight.trial.is_none_or(|trial| trial.to < trial.from);
         let starved = self.is_starved();
         let cores = sight.cores();
@@ -178,6 +222,9 @@ impl Policy {
 
     /// A pool far beyond its cores that loses work from the start is looked at below before anything else: the safe side.
     pub(super) fn look_below_at_once(&mut self, sight: &Sight<'_>, flow: &Flow) {
+        if lacks(Part::LookAtOnce) {
+            return;
+        }
         let watched = self.began_s.is_some_and(|began| sight.now_s - began >= 2.0);
         let losing = flow.lost > 0.08 * flow.arrived;
         let large = sight.size() > 2.0 * sight.cores();

@@ -6,6 +6,7 @@ use super::{
     ENOUGH, KNEE_SHARE, LOSING_SHARE, MEMORY_SHARE_MAX, Policy, Proposal, Purpose, Sight, Standing,
     Urge,
 };
+use crate::ablation::{Part, lacks};
 use crate::model::shape::Shape;
 use crate::number::{fraction, whole};
 use trimtab_protocol::decision::{Direction, Reason};
@@ -50,6 +51,9 @@ impl Policy {
         if let Some(proposal) = self.seeded(sight) {
             return Ok(proposal);
         }
+        if let Some(proposal) = self.go_on_returning(sight) {
+            return Ok(proposal);
+        }
         match self.standing {
             Standing::New | Standing::Settling => return Err(Reason::Settling),
             Standing::Stuck => {
@@ -60,10 +64,14 @@ impl Policy {
             Standing::Suspicious => return Err(Reason::Suspicious { slower: true }),
             Standing::Clean => {}
         }
-        let room = self.room_for_hanging(sight);
-        let urgent = room
-            .or_else(|| self.collapse(sight))
-            .or_else(|| self.cpu_full(sight));
+        if let Some(room) = self.room_for_hanging(sight) {
+            return Ok(room);
+        }
+        if self.is_hung(sight) {
+            // Neither curve nor collapse is about workers that are held by what does not end.
+            return Err(Reason::NothingToGain);
+        }
+        let urgent = self.collapse(sight).or_else(|| self.cpu_full(sight));
         if let Some(proposal) = urgent.or_else(|| self.ahead_of_a_rise(sight)) {
             return Ok(proposal);
         }
@@ -149,7 +157,7 @@ impl Policy {
     pub(super) fn most(&self, sight: &Sight<'_>) -> f64 {
         let size = sight.size();
         let by_memory = sight.memory_share.map_or(f64::INFINITY, |share| {
-            self.footprint.most((size, share), MEMORY_SHARE_MAX)
+            self.footprint.most((size, share), sight.memory_share_max)
         });
         let by_cpu = sight.cpu_share.map_or(f64::INFINITY, |share| {
             (size / share.max(0.01) * 1.02).max(size)
@@ -162,12 +170,13 @@ impl Policy {
         let (size, share) = (sight.size(), sight.memory_share?);
         let next = size + step_least(size);
         let predicted_share = self.footprint.share_at((size, share), next);
-        (predicted_share > MEMORY_SHARE_MAX).then_some(Reason::MemoryForbids {
+        (predicted_share > sight.memory_share_max).then_some(Reason::MemoryForbids {
             predicted_share,
-            allowed_share: MEMORY_SHARE_MAX,
+            allowed_share: sight.memory_share_max,
         })
     }
 
+    /// Above the guard's own share; what the profile's ladder asks for below that, it does by itself.
     fn too_large_for_memory(&self, sight: &Sight<'_>) -> Option<Proposal> {
         let (size, share) = (sight.size(), sight.memory_share?);
         let most = self.footprint.most((size, share), MEMORY_SHARE_MAX);
@@ -183,6 +192,9 @@ impl Policy {
 
     /// A step to the knee of the goodput, as far as the load asks for it.
     fn follow_curve(&self, sight: &Sight<'_>, shape: &Shape, most: f64) -> Option<Proposal> {
+        if lacks(Part::Curve) {
+            return None;
+        }
         let (now, size) = (sight.now_s, sight.size());
         let largest = self.cells.largest().max(size);
         let knee = shape.knee((largest * BEYOND_SEEN).min(most), KNEE_SHARE, |to| {
@@ -225,6 +237,9 @@ impl Policy {
 
     /// The best size is known only when a size above it and one below it were seen.
     fn bracket(&mut self, sight: &Sight<'_>, shape: &Shape, most: f64) -> Option<Proposal> {
+        if lacks(Part::Looks) {
+            return None;
+        }
         let (now, size, lost) = (sight.now_s, sight.size(), self.tally.lost_share());
         let losing = lost > LOSING_SHARE;
         let spare = sight.changes <= if losing { 8 } else { 4 }
@@ -233,7 +248,7 @@ impl Policy {
                 .is_some_and(|began| now - began < super::YOUNG_S);
         let home = sight.home();
         let about_home = (NEAR_HOME.0 * home..=NEAR_HOME.1 * home).contains(&size);
-        let near = about_home && self.cells.count() >= 2 && !losing;
+        let near = !lacks(Part::NearHome) && about_home && self.cells.count() >= 2 && !losing;
         if lost <= LOST_FOR_LOOKS || self.tally.seconds < 2.5 || !spare || near {
             return None;
         }
@@ -259,13 +274,14 @@ impl Policy {
         let size = sight.size();
         let throughput = self.tally.throughput(self.cells.mix());
         let (low, high) = self.cells.edge_below(size, throughput, EDGE_SHARE);
-        self.down.wait(sight.now_s + LOOK_REST_S);
         let to = (low * high)
             .sqrt()
             .clamp(0.6 * size, 0.8 * size)
             .min(size - 1.0);
         let reason = self.waiting_below();
-        self.go(sight, to, Purpose::Look, reason)
+        let look = self.go(sight, to, Purpose::Look, reason)?;
+        self.down.wait(sight.now_s + LOOK_REST_S);
+        Some(look)
     }
 
     fn look_above(&mut self, sight: &Sight<'_>, most: f64, losing: bool) -> Option<Proposal> {
@@ -279,19 +295,19 @@ impl Policy {
         } else {
             LOOK_ABOVE_MOST_S.1
         };
+        let (queued, lost_per_s) = self.waiting();
+        let reason = Reason::Starved { queued, lost_per_s };
+        let look = self.go(sight, to, Purpose::Look, reason)?;
         self.looked_above = (now, (self.looked_above.1 * 2.0).min(longest));
         self.up.wait(now + LOOK_REST_S);
-        let (queued, lost_per_s) = self.waiting();
-        self.go(
-            sight,
-            to,
-            Purpose::Look,
-            Reason::Starved { queued, lost_per_s },
-        )
+        Some(look)
     }
 
     /// Nothing has waited for a minute: down to what the busiest second of that minute needed, but not into a rise.
     fn relax(&mut self, sight: &Sight<'_>, shape: &Shape) -> Option<Proposal> {
+        if lacks(Part::Relax) {
+            return None;
+        }
         let (now, size) = (sight.now_s, sight.size());
         let throughput = self.tally.finished / self.tally.seconds.max(1e-9);
         let quiet = now - self.calm_since_s > CALM_S.0 && throughput >= RELAX_THROUGHPUT;

@@ -3,6 +3,7 @@
 use crate::number::fraction;
 use crate::window::PoolDelta;
 use trimtab_protocol::decision::{Direction, Expectation, Reason};
+use trimtab_protocol::name::KnobName;
 
 /// Cores where nothing tells of them: one, the most careful guess.
 const CORES_UNKNOWN: f64 = 1.0;
@@ -28,7 +29,7 @@ pub enum Purpose {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Proposal {
     /// Which knob.
-    pub knob: &'static str,
+    pub knob: KnobName,
     /// The target: workers, waiting work, or milliseconds.
     pub value: u64,
     /// Which way.
@@ -79,6 +80,8 @@ pub struct Sight<'a> {
     pub cpu_share: Option<f64>,
     /// Memory used, as a share of its limit.
     pub memory_share: Option<f64>,
+    /// The largest share of it that a size may be predicted to use.
+    pub memory_share_max: f64,
     /// The goal, in seconds.
     pub slo_s: Option<f64>,
     /// The sizes that profile and host allow.
@@ -87,6 +90,8 @@ pub struct Sight<'a> {
     pub home: u64,
     /// Workers that are held by jobs which never end by themselves.
     pub held: f64,
+    /// Workers that such jobs would hold if every job that comes were begun.
+    pub held_at_load: f64,
     /// Changes of this pool within the last minute.
     pub changes: u32,
     /// The trial in force.

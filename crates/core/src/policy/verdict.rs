@@ -4,6 +4,7 @@
 //! that was learnt, for judging by two windows alone undoes a third of the good trials of uneven work.
 
 use super::{Claim, ENOUGH, Policy, Purpose, Sight, Standing};
+use crate::ablation::{Part, lacks};
 use crate::model::tally::error_of_difference;
 use crate::number::whole;
 use trimtab_protocol::decision::{Direction, Reason, Verdict};
@@ -12,6 +13,8 @@ use trimtab_protocol::decision::{Direction, Reason, Verdict};
 pub(super) const WORTH_SHARE: f64 = 0.02;
 /// Growth must be predicted to gain this ratio, where the windows alone do not tell ...
 const POOLED_UP: f64 = 1.015;
+/// ... or, while the load asks for more and jobs do not crowd each other, not to lose: the way up leads over flat stretches ...
+const POOLED_CLIMB: f64 = 1.0;
 /// ... and a shrink must be predicted to keep this one.
 const POOLED_DOWN: f64 = 0.985;
 /// Completions, times dispersion, after which a growth is decided: the error of the comparison is then 5 %.
@@ -237,12 +240,12 @@ impl Policy {
         starved: bool,
     ) -> Result<Verdict, Verdict> {
         self.refit(sight.now_s, claim.to);
-        let ratio = match self.known_shape() {
+        let ratio = match self.known_shape().filter(|_| !lacks(Part::Pooled)) {
             Some(shape) => shape.throughput(claim.to) / shape.throughput(claim.from).max(1e-9),
             None => comparison.now / comparison.before.max(1e-9),
         };
         let keep = if comparison.up {
-            ratio > POOLED_UP || claim.purpose == Purpose::Climb
+            ratio > POOLED_UP || claim.purpose == Purpose::Climb && ratio > POOLED_CLIMB
         } else {
             ratio > POOLED_DOWN || comparison.free || !starved
         };

@@ -10,6 +10,7 @@
     reason = "the model's figures are far within range"
 )]
 
+mod choice;
 mod closed_loop;
 mod faults;
 mod model;

@@ -5,7 +5,7 @@ use trimtab_core::controller::Controller;
 use trimtab_core::decision::{Decision, LeaseWish, Step};
 use trimtab_core::moment::{Moment, Span};
 use trimtab_core::observation::{
-    Answer, CgroupSample, MachineSample, Observation, ProcessSample, Reading, Receipt,
+    Answer, CgroupSample, MachineSample, Observation, ProcessIo, ProcessSample, Reading, Receipt,
 };
 use trimtab_core::profile::{Cited, KnobRange, Levels, MemoryLadder, Profile, Settings};
 use trimtab_protocol::change::{
@@ -211,6 +211,16 @@ impl Model {
         }
     }
 
+    /// Gives a pool another knob, which changes nothing about its work.
+    pub(crate) fn add_knob(&mut self, pool: &str, name: &str, value: u64) {
+        let state = &mut self.pools.get_mut(pool).unwrap().state;
+        let offered = KnobState {
+            max: 100_000,
+            ..knob(value)
+        };
+        state.knobs.insert(KnobName::from(name), offered);
+    }
+
     pub(crate) fn workers(&self, pool: &str) -> u64 {
         let knob = &self.pools[pool].state.knobs[KnobName::WORKERS];
         knob.value.as_integer().unwrap()
@@ -257,7 +267,7 @@ impl Model {
         let state = &mut self.pools.get_mut(pool).unwrap().state;
         state.trial = None;
         state.phase = Phase::Confirmed;
-        set(state, workers);
+        set(state, &workers_to(workers));
     }
 
     /// The host's own timer undoes every open trial.
@@ -281,6 +291,7 @@ impl Model {
                     cpu_ns: self.cpu_ns,
                     rss_bytes: (self.memory_share * 1e9) as u64,
                     threads: 8,
+                    io: ProcessIo::default(),
                 },
             },
             cgroup: Reading::Fresh {
@@ -445,30 +456,35 @@ fn begin(state: &mut PoolState, generation: Generation, values: &BTreeMap<KnobNa
     });
     state.generation = generation;
     state.phase = Phase::Trial;
-    set(state, values[KnobName::WORKERS].as_integer().unwrap());
+    set(state, values);
 }
 
 fn undo(state: &mut PoolState) {
     if let Some(trial) = state.trial.take() {
-        set(state, trial.before[KnobName::WORKERS].as_integer().unwrap());
+        set(state, &trial.before);
         state.phase = settled_phase(state);
     }
 }
 
 /// A pool whose values are those that it started with is at its baseline, however it came there.
 fn settled_phase(state: &PoolState) -> Phase {
-    let knob = &state.knobs[KnobName::WORKERS];
-    if knob.value == knob.baseline {
+    if state.knobs.values().all(|knob| knob.value == knob.baseline) {
         Phase::Baseline
     } else {
         Phase::Confirmed
     }
 }
 
-fn set(state: &mut PoolState, workers: u64) {
-    let knob = state.knobs.get_mut(KnobName::WORKERS).unwrap();
-    knob.value = KnobValue::Integer(workers);
-    knob.effective = KnobValue::Integer(workers);
+fn workers_to(workers: u64) -> BTreeMap<KnobName, KnobValue> {
+    BTreeMap::from([(KnobName::WORKERS.into(), KnobValue::Integer(workers))])
+}
+
+fn set(state: &mut PoolState, values: &BTreeMap<KnobName, KnobValue>) {
+    for (name, value) in values {
+        let knob = state.knobs.get_mut(name).unwrap();
+        knob.value = value.clone();
+        knob.effective = value.clone();
+    }
     state.revision = state.revision.next();
 }
 

@@ -4,11 +4,12 @@ use crate::model::{profile, settings};
 use std::collections::BTreeMap;
 use trimtab_core::controller::Controller;
 use trimtab_core::decision::{Decision, LeaseWish, Step};
-use trimtab_core::moment::Moment;
+use trimtab_core::expression::Expression;
+use trimtab_core::moment::{Moment, Span};
 use trimtab_core::observation::{
-    Answer, CgroupSample, MachineSample, Observation, ProcessSample, Reading, Receipt,
+    Answer, CgroupSample, MachineSample, Observation, ProcessIo, ProcessSample, Reading, Receipt,
 };
-use trimtab_core::profile::Cited;
+use trimtab_core::profile::{Cited, Trigger, TriggerAction};
 use trimtab_protocol::change::{ChangeReceipt, ChangeStatus, Phase, TrialState};
 use trimtab_protocol::decision::{Absence, Action, Mode, Reason, Regime};
 use trimtab_protocol::histogram::Histogram;
@@ -176,6 +177,9 @@ impl Shop {
             add(&mut web.started, done);
             add(&mut web.completed, done);
             add(&mut web.busy_us, 5_000_000);
+            let histograms = &mut self.pools.get_mut("web").unwrap().histograms;
+            let total = histograms.total_us.as_mut().unwrap();
+            (0..done).for_each(|_| total.record(50_000));
             let observation = self.observation(true);
             self.decide(observation);
         }
@@ -281,6 +285,7 @@ impl Shop {
                     cpu_ns: self.now_ns / 10,
                     rss_bytes: bytes,
                     threads: 8,
+                    io: ProcessIo::default(),
                 },
             },
             cgroup: Reading::Fresh {
@@ -495,4 +500,82 @@ fn the_end_of_the_sidecar_leaves_no_trial_behind() {
             .iter()
             .any(|step| step.action() == Action::RollBack)
     );
+}
+
+/// The profile `web` with a trigger.
+fn with_trigger(shop: &mut Shop, when: &str, knob: &str, value: KnobValue) {
+    let mut settings = shop.controller.settings().clone();
+    let web = settings.profiles.get_mut("web").unwrap();
+    web.triggers = vec![Trigger {
+        when: Cited::built_in("triggers.when", Expression::parse(when).unwrap()),
+        lasting: Span::from_secs(3),
+        action: Cited::built_in(
+            "triggers.do",
+            TriggerAction::Set {
+                knob: knob.into(),
+                value,
+            },
+        ),
+        because: String::new(),
+        benefit: None,
+    }];
+    shop.controller.adopt(settings);
+}
+
+#[test]
+fn a_pools_trigger_sets_a_knob_of_the_process_while_it_holds() {
+    let mut shop = Shop::new(Mode::Act);
+    shop.run(60);
+    assert_eq!(shop.level(), "moderate");
+    with_trigger(
+        &mut shop,
+        "memory > 50%",
+        "memory_level",
+        word("aggressive"),
+    );
+    shop.memory_share = 0.6;
+    shop.run(60);
+    assert_eq!(shop.level(), "aggressive");
+    let triggered = |(action, reason): &(Action, Reason)| {
+        *action == Action::Try && matches!(reason, Reason::Triggered { .. })
+    };
+    assert!(shop.reasons("process").iter().any(triggered));
+    shop.memory_share = 0.3;
+    shop.run(60);
+    assert_eq!(shop.level(), "moderate");
+}
+
+#[test]
+fn a_trigger_of_a_pool_without_workers_sets_its_own_knob() {
+    let mut shop = Shop::new(Mode::Act);
+    with_trigger(&mut shop, "memory > 50%", "object_pool", 8_u64.into());
+    shop.memory_share = 0.6;
+    shop.run(60);
+    assert_eq!(shop.value("page-buffers", "object_pool"), 8.into());
+    let triggered = |(_, reason): &(Action, Reason)| matches!(reason, Reason::Triggered { .. });
+    assert!(shop.reasons("page-buffers").iter().any(triggered));
+}
+
+#[test]
+fn a_value_that_a_trigger_set_and_that_does_harm_is_undone_and_rests() {
+    let mut shop = Shop::new(Mode::Act);
+    let web = shop.pools.get_mut("web").unwrap();
+    let connections = knob(KnobKind::Integer, KnobValue::Integer(16));
+    web.knobs.insert("connections".into(), connections);
+    // The other knobs stay where the host started.
+    let mut settings = shop.controller.settings().clone();
+    settings.profiles.get_mut("web").unwrap().others.clear();
+    shop.controller.adopt(settings);
+    with_trigger(&mut shop, "busy > 1", "connections", 8_u64.into());
+    shop.rates = (100, 50);
+    shop.run(200);
+    assert_eq!(shop.value("web", "connections"), 16.into());
+    let reasons = shop.reasons("web");
+    let asked = |reason: &Reason| matches!(reason, Reason::Triggered { .. });
+    let tried = reasons
+        .iter()
+        .filter(|(action, reason)| *action == Action::Try && asked(reason));
+    assert_eq!(tried.count(), 1, "{reasons:?}");
+    let undone = |(_, reason): &(Action, Reason)| matches!(reason, Reason::DidNotPay { .. });
+    assert!(reasons.iter().any(undone));
 }

@@ -6,6 +6,7 @@ use trimtab_core::expression::Expression;
 use trimtab_core::moment::Span;
 use trimtab_core::profile::{Benefit, Cited, Profile, Trigger, TriggerAction};
 use trimtab_protocol::decision::{Action, Citation, Mode, Reason, TriggerLack};
+use trimtab_protocol::knob::KnobValue;
 use trimtab_protocol::view::DecisionRecord;
 
 /// Two fifths of sixty workers are busy and nothing waits: the policy has nothing to try.
@@ -200,4 +201,84 @@ fn a_mode_that_is_taken_back_undoes_the_trial_and_returns_the_lease() {
             .iter()
             .all(|decision| decision.orders.steps.is_empty())
     );
+}
+
+fn sets(knob: &str, value: u64) -> TriggerAction {
+    TriggerAction::Set {
+        knob: knob.into(),
+        value: KnobValue::Integer(value),
+    }
+}
+
+#[test]
+fn a_trigger_sets_a_knob_of_its_pool_by_steps_and_is_done_when_it_stands_there() {
+    let rule = |profile: &mut Profile| {
+        profile.triggers = vec![trigger("busy > 1", sets("queue_limit", 300), None)];
+    };
+    let mut model = model(60, rule);
+    model.add_knob("web", "queue_limit", 1_000);
+    model.run(60);
+    let limit = &model.pools["web"].state.knobs["queue_limit"];
+    assert_eq!(limit.value, KnobValue::Integer(300));
+    let tried: Vec<&DecisionRecord> = records(&model)
+        .filter(|record| record.action == Action::Try)
+        .collect();
+    assert_eq!(tried.len(), 2, "1000 to 500 to 300: {tried:?}");
+    for record in tried {
+        assert!(matches!(record.reason, Reason::Triggered { .. }));
+        assert!(record.expectation.is_some() && lines(record).contains(&77));
+    }
+    assert!(model.pools["web"].state.trial.is_none());
+}
+
+#[test]
+fn a_value_beyond_the_profile_is_followed_to_its_bound() {
+    let rule = |profile: &mut Profile| {
+        profile.queue_limit.min = cited(600, 9);
+        profile.triggers = vec![trigger("busy > 1", sets("queue_limit", 5), None)];
+    };
+    let mut model = model(60, rule);
+    model.add_knob("web", "queue_limit", 1_000);
+    model.run(60);
+    let limit = &model.pools["web"].state.knobs["queue_limit"];
+    assert_eq!(limit.value, KnobValue::Integer(600));
+}
+
+#[test]
+fn fewer_workers_are_set_only_for_a_named_benefit() {
+    let rule = |benefit| {
+        move |profile: &mut Profile| {
+            profile.triggers = vec![trigger("busy > 1", sets("workers", 50), benefit)];
+        }
+    };
+    let told = |record: &DecisionRecord| matches!(record.reason, Reason::TriggerLacks { .. });
+    let mut lacking = model(60, rule(None));
+    lacking.run(30);
+    assert!(records(&lacking).any(told));
+    assert_eq!(lacking.workers("web"), 60);
+    let mut named = model(60, rule(Some(Benefit::Memory)));
+    named.run(30);
+    assert_eq!(named.workers("web"), 50);
+}
+
+#[test]
+fn an_operator_who_sets_the_workers_during_a_trial_of_another_knob_is_not_fought() {
+    let rule = |profile: &mut Profile| {
+        profile.triggers = vec![trigger("busy > 1", sets("queue_limit", 500), None)];
+    };
+    let mut model = model_of(WALL, 16, rule);
+    model.add_knob("web", "queue_limit", 1_000);
+    let limit = |model: &Model| model.pools["web"].state.knobs["queue_limit"].value.clone();
+    while limit(&model) == KnobValue::Integer(1_000) {
+        model.run(1);
+        assert!(model.decisions.len() < 300, "no trial of the queue's limit");
+    }
+    assert!(model.pools["web"].state.trial.is_some());
+    model.operator_sets("web", 9);
+    let before = model.decisions.len();
+    model.run(50);
+    let later = model.decisions[before..].iter().flat_map(|it| &it.records);
+    let tried = later.filter(|(_, record)| record.action == Action::Try);
+    assert_eq!(tried.count(), 0);
+    assert_eq!(model.workers("web"), 9);
 }

@@ -104,8 +104,10 @@ fn run(
     modules: &Modules,
 ) -> String {
     let steps = probe(&Here, pid, None);
-    let is_perf = |rung| matches!(rung, Rung::PerfCgroup | Rung::PerfKernel | Rung::PerfUser);
-    let Some(step) = steps.iter().find(|step| step.reached && is_perf(step.rung)) else {
+    let Some(step) = steps
+        .iter()
+        .find(|step| step.reached && step.rung.has_native_stacks())
+    else {
         let user = steps.iter().find(|step| step.rung == Rung::PerfUser);
         return user
             .map(|step| format!("{}; {}", step.reason, step.fix))
@@ -114,12 +116,16 @@ fn run(
     let Some(mut plan) = brief(step.rung, pid, Kind::Cpu, hz) else {
         return "its control group is gone".to_owned();
     };
+    plan.stack_bytes = modules.stack_bytes(pid, plan.stack_bytes);
     if let Some(past) = of(past).as_mut() {
         past.began(step.rung.words());
     }
     loop {
         match watch(&plan, past, stop, modules) {
-            Ok(Some(larger)) => plan.stack_bytes = larger,
+            Ok(Some(larger)) => {
+                modules.note_stack_bytes(pid, larger);
+                plan.stack_bytes = larger;
+            }
             Ok(None) => return format!("process {pid} has ended"),
             Err(error) => return error.to_string(),
         }

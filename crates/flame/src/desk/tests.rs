@@ -186,6 +186,6 @@ fn what_can_be_seen_is_told_with_what_is_remembered() {
     let Outcome::Capabilities { steps, remembered } = visitor.hear().0.outcome else {
         panic!("it was asked for")
     };
-    assert_eq!(steps.len(), 5);
+    assert_eq!(steps.len(), 6);
     assert_eq!(remembered.expect("it is switched on").pid, pid);
 }

@@ -13,4 +13,6 @@
 
 mod attribution;
 mod kinds;
+mod privileges;
+mod python;
 mod targets;

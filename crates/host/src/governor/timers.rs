@@ -103,7 +103,7 @@ impl Governor {
     /// Whether someone decides about a pool's knobs: a sidecar holds the lease or proved a value that is still held, or an
     /// operator has frozen or switched off the host or pinned one of them.
     #[must_use]
-    pub fn is_tended(&self, pool: &PoolName) -> bool {
+    pub fn is_steered(&self, pool: &PoolName) -> bool {
         let pinned = |knob: &super::Knob| knob.pinned_until_ns.is_some();
         let held = self.pools.get(pool).is_some_and(|pool| {
             pool.is_away()

@@ -63,8 +63,8 @@ impl Part for ThreadPool {
         Some(Arc::clone(&self.inner().fuse))
     }
 
-    fn tended(&self, tended: bool) {
-        self.inner().tended.store(tended, Ordering::Release);
+    fn steered(&self, steered: bool) {
+        self.inner().steered.store(steered, Ordering::Release);
     }
 }
 

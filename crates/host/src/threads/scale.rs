@@ -144,7 +144,7 @@ pub(super) fn run(pool: &Arc<Inner>) {
     let bounds = pool.worker_bounds;
     while !pool.is_closed() {
         std::thread::park_timeout(LOOK_EVERY);
-        if pool.tended.load(Ordering::Acquire) {
+        if pool.steered.load(Ordering::Acquire) {
             scaler = Scaler::default();
             continue;
         }
@@ -162,7 +162,7 @@ pub(super) fn run(pool: &Arc<Inner>) {
             continue;
         };
         // Whoever began to tune it since the look has the last word a moment later all the same.
-        if !pool.tended.load(Ordering::Acquire)
+        if !pool.steered.load(Ordering::Acquire)
             && let Err(error) = pool.set_workers(workers)
         {
             tracing::debug!(pool = %pool.name, %error, "no more threads are to be had");

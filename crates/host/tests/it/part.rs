@@ -72,13 +72,13 @@ pub(crate) struct Fake {
     pub(crate) set: Mutex<Receiver<u64>>,
     tells: Mutex<Sender<bool>>,
     /// What it was told about whether someone decides about its knobs.
-    tended: Mutex<Receiver<bool>>,
+    steered: Mutex<Receiver<bool>>,
 }
 
 impl Fake {
     pub(crate) fn new(name: &str) -> Arc<Self> {
         let (told, set) = channel();
-        let (tells, tended) = channel();
+        let (tells, steered) = channel();
         let fuse: Arc<Fuse> = Arc::default();
         let cell = |value, told| {
             Arc::new(Cell {
@@ -95,7 +95,7 @@ impl Fake {
             fuse: Arc::clone(&fuse),
             set: Mutex::new(set),
             tells: Mutex::new(tells),
-            tended: Mutex::new(tended),
+            steered: Mutex::new(steered),
         })
     }
 
@@ -125,9 +125,9 @@ impl Fake {
 
 impl Fake {
     /// Waits until it is told whether someone decides about its knobs.
-    pub(crate) fn next_tended(&self) -> bool {
-        let tended = self.tended.lock().unwrap_or_else(PoisonError::into_inner);
-        tended.recv_timeout(crate::LONG).expect("it is told")
+    pub(crate) fn next_steered(&self) -> bool {
+        let steered = self.steered.lock().unwrap_or_else(PoisonError::into_inner);
+        steered.recv_timeout(crate::LONG).expect("it is told")
     }
 }
 
@@ -168,8 +168,8 @@ impl Part for Fake {
         Some(Arc::clone(&self.fuse))
     }
 
-    fn tended(&self, tended: bool) {
+    fn steered(&self, steered: bool) {
         let tells = self.tells.lock().unwrap_or_else(PoisonError::into_inner);
-        tells.send(tended).unwrap_or_default();
+        tells.send(steered).unwrap_or_default();
     }
 }

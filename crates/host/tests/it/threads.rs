@@ -90,7 +90,7 @@ fn receipt_epoch(bench: &Bench) -> Value {
 #[test]
 fn a_part_is_told_when_someone_begins_and_ceases_to_decide_about_its_knobs() {
     let bench = Bench::new();
-    let told = || bench.part.next_tended();
+    let told = || bench.part.next_steered();
     let grant: LeaseGrant = bench.lease("a", 30_000).ok();
     assert!(told());
     let body = json!({ "instance": bench.host.instance(), "epoch": grant.epoch });

@@ -165,6 +165,7 @@ pub(super) fn configuration_status() -> ConfigurationStatus {
             line: Some(22),
             column: Some(7),
             message: "`workers.max` must be a whole number".to_owned(),
+            notes: vec!["it takes 1 to 100000".to_owned()],
         }],
         waiting: Vec::new(),
         needs_restart: vec!["serve.address".to_owned()],
@@ -538,6 +539,10 @@ pub(super) fn sample() -> Sample {
         memory_limit_bytes: Some(268_435_456),
         threads: Some(9),
         tasks: Some(61),
+        read_bytes_per_s: Some(4_096.0),
+        written_bytes_per_s: Some(8_192.0),
+        received_bytes_per_s: Some(1_500.5),
+        sent_bytes_per_s: Some(90_000.0),
         pools: BTreeMap::from([(
             PoolName::from("web"),
             PoolSample {
@@ -602,6 +607,7 @@ pub(super) fn host_status() -> HostStatus {
         baseline: 16.into(),
         min: 10,
         max: 100,
+        pinned_for_ms: Some(60_000),
     };
     HostStatus {
         host: host(),
@@ -615,6 +621,10 @@ pub(super) fn host_status() -> HostStatus {
         frozen: false,
         lease_holder: Some("trimtab@node-7".to_owned()),
         lease_ours: true,
+        lease_expires_in_ms: Some(4_200),
+        epoch: Some(Epoch(12)),
+        uptime_ms: Some(86_400_000),
+        held: BTreeMap::from([("ample".to_owned(), 41)]),
         age_ms: Some(1_200),
         conformance: 2,
         sample: sample(),
@@ -625,7 +635,9 @@ pub(super) fn host_status() -> HostStatus {
                 profile_basis: Some(ProfileBasis::Declared),
                 phase: Phase::Trial,
                 generation: Generation(12),
+                trial_expires_in_ms: Some(7_500),
                 knobs: BTreeMap::from([(KnobName::from("workers"), workers)]),
+                figures: BTreeMap::from([("cache_hits".to_owned(), 1_234)]),
                 inert: vec!["connections.max".to_owned()],
                 decision: Some(decision()),
                 text: "workers 16 -> 24 on trial".to_owned(),

@@ -6,7 +6,7 @@ use crate::number::whole;
 use std::collections::BTreeMap;
 use trimtab_core::moment::{Moment, Span};
 use trimtab_core::observation::{
-    CgroupSample, MachineSample, Observation, ProcessSample, Reading, Receipt,
+    CgroupSample, MachineSample, Observation, ProcessIo, ProcessSample, Reading, Receipt,
 };
 use trimtab_protocol::change::TrialState;
 use trimtab_protocol::decision::Absence;
@@ -214,6 +214,7 @@ impl World<'_> {
                     .iter()
                     .map(|site| site.pool.setting.workers)
                     .sum(),
+                io: ProcessIo::default(),
             },
             cgroup: CgroupSample {
                 cpu_quota_millicores: Some(whole(self.quota() * 1e3)),

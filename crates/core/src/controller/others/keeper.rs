@@ -220,7 +220,20 @@ impl Keeper {
     /// The values that this pool's knobs should have, and why those that are not there yet.
     fn wanted(&mut self, view: &View<'_>) -> (BTreeMap<KnobName, Cited<KnobValue>>, Reason) {
         let mut wanted = view.profile.others.clone();
+        // While a trigger holds, its word outranks the profile's.
+        let mut triggered = None;
+        for asked in view.asked {
+            let Some(knob) = view.pool.knobs.get(&asked.knob) else {
+                continue;
+            };
+            if takes(knob, &asked.value.value) {
+                wanted.insert(asked.knob.clone(), asked.value.clone());
+                let open = knob.value != asked.value.value;
+                triggered = triggered.or_else(|| open.then(|| asked.reason.clone()));
+            }
+        }
         wanted.retain(|name, _| !self.foreign.contains(name));
+        let by_profile = triggered.unwrap_or(Reason::ProfileSets);
         let level = KnobName::from(KnobName::MEMORY_LEVEL);
         let now = view.pool.knobs.get(&level).map(|knob| knob.value.clone());
         let at = &view.profile.ladder.level;
@@ -248,10 +261,10 @@ impl Keeper {
                 }
                 _ => {
                     self.level_before = None;
-                    Reason::ProfileSets
+                    by_profile
                 }
             },
-            (None, _) => Reason::ProfileSets,
+            (None, _) => by_profile,
         };
         (wanted, reason)
     }

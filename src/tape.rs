@@ -1,0 +1,122 @@
+//! The recording of a run: whatever the controller is told goes to a file, so that `trimtab replay` can decide it all again.
+//!
+//! Decide only queues; a thread writes. A recording with a hole replays to nothing, so when the thread cannot follow or the disk
+//! refuses, the recording ends there, says so once in the log, and the sidecar goes on.
+
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::path::Path;
+use std::time::Duration;
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{mpsc, oneshot};
+use tracing::{info, warn};
+use trimtab_core::recording::Line;
+
+/// Lines that may wait for the disk: a minute's and more.
+const LINES: usize = 256;
+/// How long the last lines may take when the sidecar ends.
+const FINISH: Duration = Duration::from_millis(300);
+
+/// The sending side of a recording.
+#[derive(Debug)]
+pub struct Tape {
+    lines: Option<mpsc::Sender<Line>>,
+    ended: oneshot::Receiver<()>,
+}
+
+impl Tape {
+    /// Begins a recording in a new file; one that is there already is begun anew.
+    ///
+    /// # Errors
+    /// When the file cannot be made, or the thread.
+    pub fn create(path: &Path) -> io::Result<Self> {
+        let file = File::create(path)?;
+        let (lines, waiting) = mpsc::channel(LINES);
+        let (end, ended) = oneshot::channel();
+        let writer = std::thread::Builder::new().name("tape".to_owned());
+        writer.spawn(move || {
+            if let Err(error) = write(BufWriter::new(file), waiting) {
+                warn!(%error, "the recording ends here, for it cannot be written");
+            }
+            drop(end);
+        })?;
+        info!(file = %path.display(), "recording all that the controller is told");
+        Ok(Self {
+            lines: Some(lines),
+            ended,
+        })
+    }
+
+    /// Queues a line. A line that cannot be queued is the end of the recording.
+    pub fn add(&mut self, line: Line) {
+        let Some(lines) = &self.lines else { return };
+        match lines.try_send(line) {
+            Ok(()) => {}
+            Err(TrySendError::Full(_)) => {
+                warn!("the recording ends here, for the disk does not follow");
+                self.lines = None;
+            }
+            // The thread has said why.
+            Err(TrySendError::Closed(_)) => self.lines = None,
+        }
+    }
+
+    /// Ends the recording and gives the disk a moment for the last lines.
+    pub async fn end(mut self) {
+        self.lines = None;
+        if tokio::time::timeout(FINISH, self.ended).await.is_err() {
+            warn!("the last lines of the recording are late");
+        }
+    }
+}
+
+fn write(mut out: impl Write, mut lines: mpsc::Receiver<Line>) -> io::Result<()> {
+    while let Some(line) = lines.blocking_recv() {
+        serde_json::to_writer(&mut out, &line)?;
+        out.write_all(b"\n")?;
+        // A line a second: each is there to be read at once.
+        out.flush()?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn lines_are_there_once_the_recording_has_ended() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("run.jsonl");
+        let mut tape = Tape::create(&path).expect("a file");
+        tape.add(Line::Frozen { frozen: true });
+        tape.add(Line::Frozen { frozen: false });
+        tape.end().await;
+        let text = std::fs::read_to_string(&path).expect("it is there");
+        let lines: Vec<Line> = text
+            .lines()
+            .map(|line| serde_json::from_str(line).expect("a line"))
+            .collect();
+        let expected = [true, false].map(|frozen| Line::Frozen { frozen });
+        assert_eq!(lines, expected);
+    }
+
+    #[tokio::test]
+    async fn a_disk_that_is_full_ends_the_recording_and_nothing_else() {
+        let full = Path::new("/dev/full");
+        if !full.exists() {
+            return;
+        }
+        let mut tape = Tape::create(full).expect("it opens");
+        while tape.lines.is_some() {
+            tape.add(Line::Frozen { frozen: true });
+            tokio::task::yield_now().await;
+        }
+        tape.end().await;
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_made_is_an_error() {
+        assert!(Tape::create(Path::new("/no/such/directory/run.jsonl")).is_err());
+    }
+}

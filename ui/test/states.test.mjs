@@ -1,0 +1,99 @@
+// The states that a page must not hide: each says what is so, what it means for the host, and what to do.
+
+import assert from "node:assert/strict";
+import { mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, before, describe, it } from "node:test";
+import { openBrowser, openPage, Service, Sidecar, shoot, until, violations } from "./stage.mjs";
+
+let browser;
+let service;
+
+before(async () => {
+  browser = await openBrowser();
+  service = await Service.start();
+  service.load(300);
+});
+
+after(async () => {
+  await browser?.close();
+  await service?.end();
+});
+
+/** A page of a sidecar that is ended with the test. */
+async function beside(test, options, directory = service.directory) {
+  const sidecar = await Sidecar.start(directory, options);
+  test.after(() => sidecar.end());
+  const page = await openPage(browser, sidecar.url);
+  test.after(() => page.context().close());
+  page.sidecar = sidecar;
+  return page;
+}
+
+const bar = (page) => page.locator(".banner");
+
+describe("the state bar", () => {
+  it("tells in observe mode what would have been done, and that nothing was", async (test) => {
+    const page = await beside(test, { mode: "observe", name: "observe" });
+    await bar(page).getByText("Observe: Trimtab reads and changes nothing.").waitFor();
+    await bar(page)
+      .getByText(/it would have made [1-9]\d* changes?\. The newest: web workers from 10 to/)
+      .waitFor();
+    await bar(page).getByRole("button", { name: "See what it would do" }).click();
+    const card = page.locator(".d.open");
+    assert.match(await card.textContent(), /would have.*expected/);
+    assert.deepEqual(await violations(page), []);
+    await shoot(page, "observe");
+    const { web } = (await page.sidecar.api("/api/v1/hosts/hello/status")).pools;
+    assert.equal(web.knobs.workers.value, 10);
+  });
+
+  it("tells in advise mode what it would try", async (test) => {
+    const page = await beside(test, { mode: "advise", name: "advise" });
+    await bar(page).getByText("Advise: Trimtab says what it would try").waitFor();
+    await bar(page)
+      .getByText(/So far [1-9]\d* changes?; set mode = "act" to let it\./)
+      .waitFor();
+    await bar(page).getByRole("button", { name: "Look at it" }).click();
+    assert.match(await page.locator(".d.open").textContent(), /would try/);
+  });
+
+  it("tells that another sidecar holds the lease", async (test) => {
+    const first = await beside(test, { name: "first", more: '[lease]\nholder = "trimtab-b"\n' });
+    await until("the first one holds the lease", async () => {
+      const status = await first.sidecar.api("/api/v1/hosts/hello/status");
+      return status.lease_ours;
+    });
+    const page = await beside(test, { name: "second", more: '[lease]\nholder = "trimtab-a"\n' });
+    await bar(page)
+      .getByText(/Standby: trimtab-b holds the lease, epoch \d+\./)
+      .waitFor();
+    await bar(page).getByText("takes over when that lease ends").waitFor();
+    await shoot(page, "standby");
+  });
+
+  it("tells that there is no host, and where it was looked for", async (test) => {
+    const directory = mkdtempSync(join(tmpdir(), "trimtab-nobody-"));
+    test.after(() => rmSync(directory, { recursive: true }));
+    const page = await beside(test, {}, directory);
+    await bar(page).getByText(`No host yet: hello at ${directory}/control.sock.`).waitFor();
+    await bar(page).getByText("Start the service").waitFor();
+    await page.locator(".dot.bad").first().waitFor();
+    assert.deepEqual(await violations(page), []);
+  });
+
+  it("tells that a part of the ledger is gone", async (test) => {
+    const once = await Sidecar.start(service.directory, { name: "torn" });
+    await until("something is written", async () => {
+      const { entries } = await once.api("/api/v1/hosts/hello/decisions?limit=5");
+      return entries?.length > 0;
+    });
+    await once.end();
+    const file = readdirSync(once.ledger).find((name) => name.endsWith(".jsonl"));
+    writeFileSync(join(once.ledger, file), '{"torn": true}\n', { flag: "a" });
+    const page = await beside(test, { name: "torn" });
+    await bar(page).getByText("A part of the history before this start is gone.").waitFor();
+    await bar(page).getByText("fail their checksum").waitFor();
+  });
+});
