@@ -12,7 +12,7 @@ use std::path::Path;
 use std::process::{Child, Command, ExitCode, Stdio};
 use trimtab::config::{Overrides, load};
 use trimtab_core::expression::{Expression, Signal, SignalSet, Truth};
-use trimtab_sys::clock::boot_ns;
+use trimtab_sys::clock::{boot_ns, thread_cpu_ns};
 use trimtab_sys::count_alloc::{CountingAllocator, allocations};
 
 #[global_allocator]
@@ -40,7 +40,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Conditions of growing length, each with the figures of a pool at work.
+/// Conditions of growing length, each with the figures of a pool at work. CPU time, for other programs take turns on the cores.
 fn conditions(rounds: usize) -> bool {
     let long = (0..12).fold(String::from("cpu > 80%"), |mut text, number| {
         let join = if number % 2 == 0 { "and" } else { "or" };
@@ -74,11 +74,12 @@ fn conditions(rounds: usize) -> bool {
         let before = allocations();
         let mut ns: Vec<f64> = (0..rounds)
             .map(|_| {
-                let begin = boot_ns();
+                let begin = thread_cpu_ns().expect("it is counted");
                 for _ in 0..BATCH {
                     black_box(black_box(&condition).evaluate(black_box(&signals)));
                 }
-                count(boot_ns() - begin) / count(BATCH)
+                let used = thread_cpu_ns().expect("it is counted") - begin;
+                count(used) / count(BATCH)
             })
             .collect();
         // The vector of the figures is one.

@@ -65,6 +65,12 @@ impl Stage {
         plan: RunPlan,
         title: &'static str,
     ) -> anyhow::Result<BTreeMap<&'static str, PhaseReport>> {
+        // While the sidecar is there its page is, and the bar says where.
+        let sidecar = self.sidecar.as_ref();
+        let title = sidecar.map_or_else(
+            || title.to_owned(),
+            |sidecar| format!("{title}, see http://{}/", sidecar.address),
+        );
         let tallies = run(self.announcement.http, workloads, plan, title).await?;
         let state: HostState = get_json_at(&self.announcement.socket, "/trimtab/v1/state").await?;
         tallies

@@ -32,7 +32,7 @@ pub(crate) async fn run(
     host: SocketAddr,
     workloads: &[Workload],
     plan: RunPlan,
-    title: &'static str,
+    title: String,
 ) -> anyhow::Result<BTreeMap<&'static str, Tally>> {
     let began = Instant::now();
     let mut runs = JoinSet::new();
@@ -98,7 +98,7 @@ async fn send_all(
 }
 
 /// A bar on the terminal; where there is none, nothing is drawn.
-fn progress_bar(length: Duration, title: &'static str) -> ProgressBar {
+fn progress_bar(length: Duration, title: String) -> ProgressBar {
     let style = ProgressStyle::with_template("{msg:24} [{bar:40}] {elapsed}")
         .unwrap_or_else(|_| ProgressStyle::default_bar())
         .progress_chars("=> ");

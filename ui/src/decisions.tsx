@@ -1,6 +1,6 @@
 // The decisions: what was changed, why, what was expected, what came of it. Decisions to hold are folded and counted.
 
-import { useState } from "preact/hooks";
+import { useRef, useState } from "preact/hooks";
 import type { Change, Fate } from "./changes.ts";
 import * as deeds from "./deeds.ts";
 import * as format from "./format.ts";
@@ -19,7 +19,22 @@ export function Decisions() {
   const pools = Object.keys(page.status?.pools ?? {});
   const [more, setMore] = useState(0);
   const changes = page.ledger.newest().filter((change) => wanted(page, change));
-  const opened = changes.findIndex((change) => change.key === page.openChange);
+  // What came after a card was opened stays above a line, so that nothing moves what is being read.
+  const reading = useRef<{ key: string; newest: string | undefined } | undefined>(undefined);
+  if (page.openChange === undefined) reading.current = undefined;
+  else if (reading.current?.key !== page.openChange) {
+    reading.current = { key: page.openChange, newest: changes[0]?.key };
+  }
+  const newest = reading.current?.newest;
+  const newer =
+    newest === undefined
+      ? 0
+      : Math.max(
+          0,
+          changes.findIndex(({ key }) => key === newest),
+        );
+  const calm = changes.slice(newer);
+  const opened = calm.findIndex((change) => change.key === page.openChange);
   const shown = Math.max(SHOWN + more, opened + 1);
   return (
     <section class="decisions" id="decisions" aria-labelledby="h-dec">
@@ -55,13 +70,27 @@ export function Decisions() {
       </div>
       <ol class="dlist">
         <Waiting />
-        {changes.slice(0, shown).map((change) => (
+        {newer > 0 ? (
+          <li class="newer">
+            <button
+              type="button"
+              class="lnk"
+              onClick={() => {
+                reading.current = undefined;
+                store.changed();
+              }}
+            >
+              {newer} newer
+            </button>
+          </li>
+        ) : null}
+        {calm.slice(0, shown).map((change) => (
           <Card key={change.key} change={change} open={page.openChange === change.key} />
         ))}
       </ol>
-      {changes.length > shown ? (
+      {calm.length > shown ? (
         <button type="button" class="lnk older" onClick={() => setMore(shown + 20 - SHOWN)}>
-          Show older, {changes.length - shown} more
+          Show older, {calm.length - shown} more
         </button>
       ) : null}
       {changes.length === 0 ? <p class="empty">{nothing(page)}</p> : null}

@@ -16,7 +16,9 @@ export function number(value: number | undefined | null): string {
 /** A rate with one digit behind the point at most. */
 export function rate(value: number | undefined | null): string {
   if (value === undefined || value === null) return DASH;
-  return number(Math.abs(value) >= 10 ? Math.round(value) : Math.round(value * 10) / 10);
+  if (Math.abs(value) >= 10) return number(Math.round(value));
+  const text = (Math.round(Math.abs(value) * 10) / 10).toString();
+  return value < 0 && text !== "0" ? MINUS + text : text;
 }
 
 /** Microseconds as milliseconds or seconds. */
@@ -88,6 +90,14 @@ export function span(seconds: number): string {
     return `${hours}${THIN}h ${Math.round((seconds - hours * 3600) / 60)}${THIN}min`;
   }
   return `${Math.round(seconds / 86_400)}${THIN}d`;
+}
+
+/** A decision's sentence without what stands elsewhere on the page: that it was held, and the line that bounds it. */
+export function sentence(text: string): string {
+  return text
+    .replace(/^Held: /, "")
+    .replace(/ \(bound by [^()]*\)/g, "")
+    .replaceAll(" -> ", " → ");
 }
 
 export function words(kind: string): string {

@@ -40,12 +40,15 @@ function first({ status, ledger }: Store) {
   const [name, pool] = worst;
   const regime = pool.decision?.regime ?? "blind";
   if (regime === "ample" || regime === "idle") return "All pools have what they need.";
-  return `${name} is ${format.words(regime)}. ${pool.text}`;
+  const text = format.sentence(pool.text);
+  const held = pool.text.startsWith("Held: ");
+  return `${name} is ${format.words(regime)}${held ? ":" : "."} ${text}`;
 }
 
 function byTrouble(pools: Record<string, PoolStatus>): [string, PoolStatus][] {
   const rank = (pool: PoolStatus) => ORDER.indexOf(pool.decision?.regime ?? "blind");
-  return Object.entries(pools).sort(([, left], [, right]) => rank(left) - rank(right));
+  const sized = Object.entries(pools).filter(([, pool]) => pool.knobs.workers);
+  return sized.sort(([, left], [, right]) => rank(left) - rank(right));
 }
 
 function second({ status }: Store): string {

@@ -46,8 +46,8 @@ function Page() {
         </span>
         <span>Times are local.</span>
         <span>
-          <kbd>d</kbd> next decision, <kbd>f</kbd> freeze, <kbd>←</kbd> <kbd>→</kbd> cursor, with{" "}
-          <kbd>Shift</kbd> the chosen time, <kbd>Esc</kbd> show all, <kbd>t</kbd> theme
+          <kbd>d</kbd> next decision, <kbd>f</kbd> freeze, <kbd>/</kbd> find, <kbd>←</kbd> <kbd>→</kbd>{" "}
+          cursor, with <kbd>Shift</kbd> the chosen time, <kbd>Esc</kbd> show all, <kbd>t</kbd> theme
         </span>
       </footer>
       <HandDialog />
@@ -150,6 +150,10 @@ function pressed(event: KeyboardEvent): void {
   if (event.ctrlKey || event.metaKey || event.altKey || /^(input|select|textarea)$/i.test(target.tagName))
     return;
   if (store.deed || store.hands) return;
+  if (event.key === "/") {
+    event.preventDefault();
+    document.querySelector<HTMLInputElement>(".find")?.focus();
+  }
   if (event.key === "t") switchTheme();
   if (event.key === "f") store.set({ deed: store.status?.frozen ? deeds.lift() : deeds.freeze() });
   const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];

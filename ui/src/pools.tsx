@@ -12,7 +12,9 @@ const RECENT_MS = 10_000;
 
 export function Pools() {
   const { status } = useStore();
-  const pools = Object.entries(status?.pools ?? {});
+  const all = Object.entries(status?.pools ?? {});
+  const pools = all.filter(([, pool]) => pool.knobs.workers);
+  const parts = all.filter(([, pool]) => !pool.knobs.workers);
   return (
     <section id="pools" aria-labelledby="h-pools">
       <h2 id="h-pools" class="vh">
@@ -24,9 +26,51 @@ export function Pools() {
         {pools.map(([name, pool]) => (
           <Row key={name} name={name} pool={pool} sample={recent(name, status?.sample.pools[name])} />
         ))}
-        {pools.length === 0 ? <p class="empty">No pool is known yet.</p> : null}
+        {all.length === 0 ? <p class="empty">No pool is known yet.</p> : null}
       </div>
+      <Parts parts={parts} />
     </section>
+  );
+}
+
+/** What has knobs and no workers: nothing queues there, so its values are all there is to show. */
+function Parts({ parts }: { parts: [string, PoolStatus][] }) {
+  if (parts.length === 0) return null;
+  return (
+    <details class="parts">
+      <summary>
+        {parts.length} {parts.length === 1 ? "part" : "parts"} without workers{" "}
+        <span class="dim">{parts.map(([name]) => name).join(", ")}</span>
+      </summary>
+      <table class="eff">
+        <thead>
+          <tr>
+            <th scope="col">Part</th>
+            <th scope="col">values</th>
+            <th scope="col">what is so</th>
+          </tr>
+        </thead>
+        <tbody>
+          {parts.map(([name, pool]) => (
+            <tr key={name}>
+              <td>
+                <button type="button" class="lnk" onClick={() => store.set({ hands: name })}>
+                  {name}
+                </button>
+              </td>
+              <td>
+                {Object.entries(pool.knobs)
+                  .map(([knob, { value }]) => `${knob} ${value}`)
+                  .join(", ")}
+              </td>
+              <td>
+                {limits(pool)} Profile {pool.profile}.
+              </td>
+            </tr>
+          ))}
+        </tbody>
+      </table>
+    </details>
   );
 }
 
@@ -87,7 +131,7 @@ function limits(pool: PoolStatus): string {
       ? []
       : [` ${knob} pinned at ${value} until ${format.timeShort(Date.now() + pinned_for_ms)}.`],
   );
-  return pool.text.replace(/^Held: /, "") + pins.join("");
+  return format.sentence(pool.text) + pins.join("");
 }
 
 function TrackLegend() {
@@ -281,7 +325,7 @@ function numeric(value: Value | undefined): number | undefined {
 /** Goodput over the time shown, with the number beside it as its scale. */
 function Spark({ pool }: { pool: string }) {
   const samples = store.history.since(Date.now() - store.range.seconds * 1000);
-  const step = Math.max(1, Math.floor(samples.length / 72));
+  const step = Math.max(1, Math.ceil(samples.length / 72));
   const points: number[] = [];
   for (let end = samples.length; end > 0; end -= step) {
     const mean = recentMean(samples.slice(0, end), step, (sample) => sample.pools[pool]?.goodput_per_s);

@@ -92,7 +92,8 @@ function frozen({ status, commands }: Store): State | undefined {
   const who = last
     ? ` by ${last.operator.by === "token" ? last.operator.name : `user ${last.operator.uid}`} since ${format.time(last.at_ms)}`
     : " by an operator";
-  const why = last?.asked.reason ? `: “${last.asked.reason}”` : "";
+  const reason = last?.asked.with?.reason;
+  const why = reason ? `: “${reason}”` : "";
   return {
     tone: "warn",
     what: `Frozen${who}${why}.`,
@@ -178,7 +179,7 @@ function blindPools({ status, history }: Store): State | undefined {
       blind.length === 1
         ? `${first[0]} cannot be read${from}.`
         : `${blind.length} of ${all.length} pools cannot be read.`,
-    means: `${first[1].text} ${keeps}${blind.length < all.length ? "; the other pools go on." : "."}`,
+    means: `${sentence(format.sentence(first[1].text))} ${keeps}${blind.length < all.length ? "; the other pools go on." : "."}`,
     hand: checks,
   };
 }

@@ -227,7 +227,7 @@ export interface DraftVerdict {
 
 export type CommandEntry = EntryHead & {
   entry: "command";
-  asked: { command: string; reason?: string };
+  asked: { command: string; with?: { reason?: string } };
   operator: { by: "socket"; uid: number } | { by: "token"; name: string };
   dry_run: boolean;
   outcome: { result: "done" | "partly" | "refused"; text?: string; detail?: string };

@@ -65,6 +65,16 @@ describe("an operator's hands", () => {
     await press("Lift the freeze");
     await page.getByText("Frozen by oncall").waitFor({ state: "detached" });
     await until("a change is tried", async () => (await made()) > 0);
+    await page.locator(".d .d-h").first().click();
+    const place = () =>
+      page.evaluate(() =>
+        [...document.querySelectorAll(".d")].findIndex(({ classList }) => classList.contains("open")),
+      );
+    const at = await place();
+    await page.locator(".newer", { hasText: /[1-9]\d* newer/ }).waitFor();
+    assert.equal(await place(), at, "newer ones stand in one line above what is read");
+    await page.getByRole("button", { name: /newer/ }).click();
+    await until("they are shown", async () => (await place()) > at);
   });
 
   it("pin a knob for a time, and release it again", async () => {

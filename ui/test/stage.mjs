@@ -7,6 +7,7 @@ import {
   existsSync,
   mkdirSync,
   mkdtempSync,
+  readdirSync,
   readFileSync,
   rmSync,
   writeFileSync,
@@ -93,7 +94,7 @@ export const TOKEN = "0123456789abcdef0123456789abcdef";
 export class Sidecar {
   static async start(
     directory,
-    { mode = "act", port, interval = "250ms", profiles, name = "trimtab", more = "" } = {},
+    { mode = "act", port, interval = "250ms", profiles, host = "hello", name = "trimtab", more = "" } = {},
   ) {
     const sidecar = new Sidecar();
     sidecar.port = port ?? (await freePort());
@@ -110,7 +111,7 @@ export class Sidecar {
     writeFileSync(
       file,
       `mode = "${mode}"\ninterval = "${interval}"\nprofiles = "${sidecar.profiles}"\n` +
-        `[[hosts]]\nid = "hello"\nsocket = "${directory}/control.sock"\n` +
+        `[[hosts]]\nid = "${host}"\nsocket = "${directory}/control.sock"\n` +
         `[serve]\naddress = "127.0.0.1:${sidecar.port}"\n[ledger]\ndirectory = "${sidecar.ledger}"\n` +
         `[intake]\ntoken_file = "${directory}/tokens"\n[flame]\nremember = "on"\n${more}`,
     );

@@ -4,6 +4,7 @@
 //! rate and the memory, shortens the step where that is enough, and refuses it where it is not. A [`Plan`] is made here and
 //! nowhere else, so whatever reaches the host has passed.
 
+mod memory;
 mod setting;
 
 use crate::ablation::{Part, lacks};
@@ -23,17 +24,11 @@ use trimtab_protocol::knob::{KnobState, KnobValue};
 use trimtab_protocol::name::{Epoch, Generation, KnobName, PoolName, Revision};
 use trimtab_protocol::state::PoolState;
 
+pub use memory::{MEMORY_SHARE_ROOM, memory_share_max};
 pub use setting::{Setting, review_setting, takes};
 
 /// New values of one pool within a minute. With each undone again that makes twelve changes, which is what a host takes.
 pub const NEW_VALUES_PER_MINUTE: u32 = 6;
-
-/// Below this share of the memory limit a small step is always allowed; above it there is no growth beyond the prediction.
-pub const MEMORY_SHARE_ROOM: f64 = 0.85;
-
-/// A size is predicted to stay this far below the share at which the ladder steps down: what is in flight and the error of the
-/// prediction must not reach it.
-const STEP_DOWN_MARGIN: f64 = 0.01;
 
 /// What the trials of a pool may be predicted to cost within a minute, as a share of the minute's work.
 pub const HARM_SHARE_MAX: f64 = 0.015;
@@ -268,7 +263,7 @@ fn reachable(
         step_limit(bounded, current, knob, level)
     };
     let mut affordable = if proposal.knob.as_str() == KnobName::WORKERS {
-        memory(wanted, current, proposal.direction, context)?
+        memory::shortened(wanted, current, proposal.direction, context)?
     } else {
         wanted
     };
@@ -401,54 +396,6 @@ fn step_limit(wanted: u64, current: u64, knob: &KnobState, level: Level) -> u64 
         let farthest = whole(libm::ceil(now / ratio)).min(current.saturating_sub(unit));
         wanted.max(farthest).max(whole(libm::ceil(now / host)))
     }
-}
-
-/// Shortens a growth to what the memory allows: by the line through the sizes seen, and with one size seen all of the memory
-/// charged to this pool's workers. That would pin a small pool of a large process for ever, so a small step is allowed while
-/// there is room: memory is watched during the trial, which ends when it comes near the limit.
-fn memory(
-    wanted: u64,
-    current: u64,
-    direction: Direction,
-    context: &Context<'_>,
-) -> Result<u64, Veto> {
-    let Some(share) = context.signals.memory_share else {
-        return Ok(wanted);
-    };
-    let limit = &context.profile.ladder.no_growth;
-    if share >= limit.value && direction == Direction::Up {
-        let (predicted_share, allowed_share) = (share, limit.value);
-        let reason = Reason::MemoryForbids {
-            predicted_share,
-            allowed_share,
-        };
-        return Err(Veto::cited(reason, limit));
-    }
-    let now = (fraction(current.max(1)), share);
-    let predicted_share = context.footprint.share_at(now, fraction(wanted));
-    let allowed_share = memory_share_max(context.profile);
-    if direction == Direction::Down || predicted_share <= allowed_share {
-        return Ok(wanted);
-    }
-    let affordable = whole(libm::floor(context.footprint.most(now, allowed_share)));
-    let small_step = current.saturating_add((current / 4).max(1));
-    if share < MEMORY_SHARE_ROOM && affordable < small_step {
-        return Ok(wanted.min(small_step));
-    }
-    if affordable > current {
-        return Ok(affordable);
-    }
-    Err(Veto::new(Reason::MemoryForbids {
-        predicted_share,
-        allowed_share,
-    }))
-}
-
-/// The largest share of the memory limit that a size may be predicted to use: where the ladder would step down again at once,
-/// there is no point in going.
-#[must_use]
-pub fn memory_share_max(profile: &Profile) -> f64 {
-    MEMORY_SHARE_MAX.min(profile.ladder.step_down.value - STEP_DOWN_MARGIN)
 }
 
 /// The nearest value that the host's granularity allows, towards the present one.

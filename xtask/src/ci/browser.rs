@@ -24,7 +24,15 @@ pub(super) fn run(root: &Path) -> Result<String> {
         npm(&ui, &["ci", "--ignore-scripts"])?;
     }
     npm(&ui, &["run", "check"])?;
-    let programs = ["--locked", "--bin", "trimtab", "--example", "hello_host"];
+    let programs = [
+        "--locked",
+        "--bin",
+        "trimtab",
+        "--bin",
+        "trimtab-prof",
+        "--example",
+        "hello_host",
+    ];
     shell::cargo(root, &[&["build"][..], &programs].concat())?;
     let mut test = Command::new("npm");
     test.current_dir(&ui)

@@ -30,6 +30,10 @@ impl Tuner {
             Fate::Open => {}
             Fate::Refused(reason) => self.refused(tick.now, reason),
             Fate::Ended(status, revision) => {
+                let joined = self
+                    .trial
+                    .as_ref()
+                    .is_some_and(|trial| trial.is_joined(tick.pool));
                 let expected = self
                     .trial
                     .as_ref()
@@ -39,7 +43,10 @@ impl Tuner {
                 let elsewhere = status == ChangeStatus::Confirmed
                     && expected
                         .is_some_and(|(knob, to)| value(tick.pool, knob.as_str()) != Some(to));
-                if tick.pool.revision > revision || elsewhere {
+                if joined {
+                    self.chosen = workers(tick.pool);
+                }
+                if tick.pool.revision > revision || elsewhere || joined {
                     self.revision = Some(tick.pool.revision.max(revision));
                     self.give_way(tick.now);
                 }

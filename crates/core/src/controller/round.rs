@@ -88,13 +88,7 @@ impl Controller {
             }
             round.add(tuner, &choice, tick);
         }
-        let asked = ticks.iter().flat_map(|tick| {
-            let tuner = tuners.get(tick.name);
-            tuner
-                .map(|tuner| tuner.asked_elsewhere(tick))
-                .unwrap_or_default()
-        });
-        let asked: Vec<Asked> = asked.collect();
+        let asked = asked_elsewhere(&tuners, &ticks);
         self.tuners = tuners;
         let reading = (observation, state, signals, deltas);
         let free = issued.is_none().then_some(generation);
@@ -190,6 +184,12 @@ fn observe_pools(tuners: &mut BTreeMap<PoolName, Tuner>, ticks: &[PoolTick<'_>])
             .filter(|(name, _)| Some(*name) != before.as_ref());
         others.for_each(|(_, tuner)| tuner.void_window());
     }
+}
+
+/// What the pools' triggers ask for, of knobs that are not those pools' own.
+fn asked_elsewhere(tuners: &BTreeMap<PoolName, Tuner>, ticks: &[PoolTick<'_>]) -> Vec<Asked> {
+    let asked = |tick: &PoolTick<'_>| Some(tuners.get(tick.name)?.asked_elsewhere(tick));
+    ticks.iter().filter_map(asked).flatten().collect()
 }
 
 /// The pool that has the host's one trial.

@@ -5,11 +5,13 @@ use crate::moment::{Moment, Span};
 use crate::observation::{Answer, Receipt};
 use crate::policy::{Claim, Purpose, proof};
 use crate::window::{Keep, PoolDelta, Window};
+use std::collections::BTreeMap;
 use trimtab_protocol::change::{ChangeReceipt, ChangeStatus, Phase, TRIAL_MS_MAX, TRIAL_MS_MIN};
 use trimtab_protocol::decision::{
     Absence, Action, ChangeSummary, Citation, Direction, Expectation, Reason, Verdict,
     WindowFigures,
 };
+use trimtab_protocol::knob::KnobValue;
 use trimtab_protocol::name::{Epoch, Generation, KnobName, PoolName, Revision};
 use trimtab_protocol::problem::Problem;
 use trimtab_protocol::state::PoolState;
@@ -50,6 +52,8 @@ pub(super) struct Trial {
     pub(super) direction: Direction,
     pub(super) from: u64,
     pub(super) to: u64,
+    /// The values of the pool's other knobs when it began.
+    pub(super) rest: BTreeMap<KnobName, KnobValue>,
     pub(super) claim: Claim,
     pub(super) change: ChangeSummary,
     pub(super) bound_by: Vec<Citation>,
@@ -85,6 +89,7 @@ impl Trial {
             knob: permitted.knob().clone(),
             from: permitted.from(),
             to: permitted.value(),
+            rest: BTreeMap::new(),
             claim,
             change: permitted.summary(Some(generation)),
             bound_by: permitted.bound_by().to_vec(),
@@ -94,6 +99,25 @@ impl Trial {
             stage: Stage::Sent { unseen_ticks: 0 },
             blind_ticks: 0,
         }
+    }
+
+    /// Notes the values of the pool's other knobs, by which a foreign change during the trial is known.
+    pub(super) fn beside(mut self, pool: &PoolState) -> Self {
+        let others = pool.knobs.iter().filter(|(name, _)| **name != self.knob);
+        self.rest = others
+            .map(|(name, knob)| (name.clone(), knob.value.clone()))
+            .collect();
+        self
+    }
+
+    /// Whether any of them stands elsewhere now.
+    pub(super) fn is_joined(&self, pool: &PoolState) -> bool {
+        let elsewhere = |(name, value): (&KnobName, &KnobValue)| {
+            pool.knobs
+                .get(name)
+                .is_some_and(|knob| knob.value != *value)
+        };
+        self.rest.iter().any(elsewhere)
     }
 
     /// What the receipts and the state of this tick say of it.

@@ -375,6 +375,7 @@ impl Tuner {
         };
         let expected = (proposal.direction, proposal.expectation.clone());
         let trial = Trial::new(permitted, (epoch, generation), expected, (claim, figures));
+        let trial = trial.beside(tick.pool);
         let sentence = format!("try {knob} {to} instead of {from}");
         let trial_ms = super::trial::trial_ms(tick.interval);
         let plan = permitted.plan(epoch, generation, trial_ms, sentence);

@@ -260,3 +260,25 @@ fn fewer_workers_are_set_only_for_a_named_benefit() {
     named.run(30);
     assert_eq!(named.workers("web"), 50);
 }
+
+#[test]
+fn an_operator_who_sets_the_workers_during_a_trial_of_another_knob_is_not_fought() {
+    let rule = |profile: &mut Profile| {
+        profile.triggers = vec![trigger("busy > 1", sets("queue_limit", 500), None)];
+    };
+    let mut model = model_of(WALL, 16, rule);
+    model.add_knob("web", "queue_limit", 1_000);
+    let limit = |model: &Model| model.pools["web"].state.knobs["queue_limit"].value.clone();
+    while limit(&model) == KnobValue::Integer(1_000) {
+        model.run(1);
+        assert!(model.decisions.len() < 300, "no trial of the queue's limit");
+    }
+    assert!(model.pools["web"].state.trial.is_some());
+    model.operator_sets("web", 9);
+    let before = model.decisions.len();
+    model.run(50);
+    let later = model.decisions[before..].iter().flat_map(|it| &it.records);
+    let tried = later.filter(|(_, record)| record.action == Action::Try);
+    assert_eq!(tried.count(), 0);
+    assert_eq!(model.workers("web"), 9);
+}
