@@ -13,13 +13,15 @@ pub struct Tree {
     /// A parent comes before its children.
     nodes: Vec<Node>,
     by_step: HashMap<(u32, u32), u32>,
+    counts: Vec<[u64; 2]>,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Node {
     parent: u32,
     name: u32,
-    own: [u64; 2],
+    /// Where among the counts what was counted in itself stands; [`NONE`] in most, which only lead to others.
+    own: u32,
 }
 
 /// One of the two sides of a comparison.
@@ -76,7 +78,7 @@ impl Tree {
                 here = tree.child(here, name);
             }
             if here != NONE {
-                tree.nodes[index(here)].own[0] += weights[at];
+                tree.raise(here, [weights[at], 0]);
                 places[at] = Some(here);
             }
         }
@@ -130,19 +132,25 @@ impl Tree {
             at = self.child(at, &clean(call));
         }
         if at != NONE {
-            self.nodes[index(at)].own[side as usize] += count;
+            self.raise(
+                at,
+                match side {
+                    Side::First => [count, 0],
+                    Side::Second => [0, count],
+                },
+            );
         }
     }
 
     /// All that was counted on a side.
     pub(crate) fn total(&self, side: Side) -> u64 {
-        self.nodes.iter().map(|node| node.own[side as usize]).sum()
+        self.counts.iter().map(|count| count[side as usize]).sum()
     }
 
     /// Whether nothing was counted.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.nodes.iter().all(|node| node.own == [0, 0])
+        self.counts.is_empty()
     }
 
     /// How many nodes it has.
@@ -153,7 +161,7 @@ impl Tree {
 
     /// What was counted in each node and below it.
     pub(crate) fn totals(&self) -> Vec<[u64; 2]> {
-        let mut totals: Vec<[u64; 2]> = self.nodes.iter().map(|node| node.own).collect();
+        let mut totals: Vec<[u64; 2]> = self.nodes.iter().map(|node| self.own(node)).collect();
         for at in (0..totals.len()).rev() {
             let [first, second] = totals[at];
             let parent = self.nodes[at].parent;
@@ -168,7 +176,8 @@ impl Tree {
     /// Each stack in which something was counted: its calls, outermost first, and the numbers of both sides.
     pub(crate) fn each_stack(&self, mut show: impl FnMut(&[&str], [u64; 2])) {
         let mut calls = Vec::new();
-        for node in self.nodes.iter().filter(|node| node.own != [0, 0]) {
+        for node in self.nodes.iter().filter(|node| node.own != NONE) {
+            let own = self.own(node);
             calls.clear();
             let mut at = Some(node);
             while let Some(node) = at {
@@ -176,7 +185,7 @@ impl Tree {
                 at = (node.parent != NONE).then(|| &self.nodes[index(node.parent)]);
             }
             calls.reverse();
-            show(&calls, node.own);
+            show(&calls, own);
         }
     }
 
@@ -204,8 +213,7 @@ impl Tree {
                 at = reversed.child(at, call);
             }
             if at != NONE {
-                let own = &mut reversed.nodes[index(at)].own;
-                *own = [own[0] + first, own[1] + second];
+                reversed.raise(at, [first, second]);
             }
         });
         reversed
@@ -241,7 +249,14 @@ impl Tree {
         let mut order: Vec<u32> = (0..count32(self.nodes.len())).collect();
         let width = |at: &u32| totals[index(*at)].into_iter().max().unwrap_or(0);
         // Among equals the parent first, which has the smaller number.
-        order.sort_unstable_by_key(|at| (std::cmp::Reverse(width(at)), *at));
+        let key = |at: &u32| (std::cmp::Reverse(width(at)), *at);
+        // More than this many cannot be paid for, so the others need no order.
+        let payable = budget / cost("").max(1) + 1;
+        if payable < order.len() {
+            order.select_nth_unstable_by_key(payable, key);
+            order.truncate(payable);
+        }
+        order.sort_unstable_by_key(key);
         let mut kept = vec![false; self.nodes.len()];
         let mut spent = 0_usize;
         for at in order {
@@ -265,11 +280,32 @@ impl Tree {
                 above
             };
             if places[at] != NONE {
-                let own = &mut pruned.nodes[index(places[at])].own;
-                *own = [own[0] + node.own[0], own[1] + node.own[1]];
+                pruned.raise(places[at], self.own(node));
             }
         }
         pruned
+    }
+
+    fn own(&self, node: &Node) -> [u64; 2] {
+        self.counts
+            .get(index(node.own))
+            .copied()
+            .unwrap_or_default()
+    }
+
+    /// Adds to what was counted in a node itself.
+    fn raise(&mut self, at: u32, more: [u64; 2]) {
+        if more == [0, 0] {
+            return;
+        }
+        let node = &mut self.nodes[index(at)];
+        if node.own == NONE {
+            node.own = count32(self.counts.len());
+            self.counts.push(more);
+        } else {
+            let own = &mut self.counts[index(node.own)];
+            *own = [own[0] + more[0], own[1] + more[1]];
+        }
     }
 
     fn name(&self, name: u32) -> &str {
@@ -290,7 +326,7 @@ impl Tree {
             self.nodes.push(Node {
                 parent,
                 name,
-                own: [0, 0],
+                own: NONE,
             });
             count32(self.nodes.len() - 1)
         })
@@ -309,13 +345,14 @@ fn count32(count: usize) -> u32 {
 mod tests {
     use super::*;
 
+    use proptest::prelude::*;
+
     #[test]
     fn one_threads_stacks_can_be_told_from_others() {
         let tree = Tree::of_folded("main;a 1\nmail;a 2\npython [7];mail;b 3\nmain;a;mail 4");
         let found = tree.expect("it is folded").of_thread("mail");
         assert_eq!(found.folded(false), ["mail;a 2", "python [7];mail;b 3"]);
     }
-    use proptest::prelude::*;
 
     fn tree(text: &str) -> Tree {
         Tree::of_folded(text).expect("it is folded")

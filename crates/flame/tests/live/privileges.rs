@@ -90,7 +90,8 @@ fn all_of_this_as_a_user_without_privileges() {
 fn make(programs: &Path, compiler: &str, name: &str, source: &str, options: &[&str]) {
     if let Some((_directory, program)) = compile(compiler, name, source, options) {
         let to = programs.join(print_of(compiler, source, options));
-        std::fs::copy(program, to).unwrap();
+        std::fs::create_dir(&to).unwrap();
+        std::fs::copy(program, to.join("target")).unwrap();
     }
 }
 

@@ -50,11 +50,11 @@ impl Drop for Target {
 /// Where programs lie that were compiled before, for a user who has no compiler.
 pub(crate) const MADE: &str = "TRIMTAB_LIVE_TARGETS";
 
-/// A name for a program, by all that it is made of.
+/// A name for the directory of a program, by all that it is made of.
 pub(crate) fn print_of(compiler: &str, source: &str, options: &[&str]) -> String {
     let mut hasher = DefaultHasher::new();
     (compiler, source, options).hash(&mut hasher);
-    format!("target-{:x}", hasher.finish())
+    format!("{:x}", hasher.finish())
 }
 
 /// Compiles a program of one file.
@@ -66,7 +66,9 @@ pub(crate) fn compile(
 ) -> Option<(TempDir, PathBuf)> {
     let directory = tempfile::tempdir().unwrap();
     if let Some(made) = std::env::var_os(MADE) {
-        let made = Path::new(&made).join(print_of(compiler, source, options));
+        let made = Path::new(&made)
+            .join(print_of(compiler, source, options))
+            .join("target");
         if !made.is_file() {
             println!("skipped: nothing was made for this by {compiler}");
             return None;
