@@ -43,7 +43,7 @@ pub(super) fn shut_in(config: &Config) -> Option<Keeper> {
 fn needs(config: &Config) -> Needs {
     let parent = |path: &Path| {
         let parent = path.parent().filter(|it| !it.as_os_str().is_empty());
-        parent.unwrap_or(Path::new(".")).to_path_buf()
+        parent.unwrap_or_else(|| Path::new(".")).to_path_buf()
     };
     let mut reads = config.directories.clone();
     reads.extend(config.files.iter().map(|file| parent(file)));

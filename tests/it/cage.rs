@@ -22,7 +22,7 @@ fn a_process_tries_to_break_out() {
     let port = TcpListener::bind("127.0.0.1:0").expect("not shut in yet");
     let address = port.local_addr().expect("it is bound");
     let mut beside = Command::new("sleep")
-        .arg("5")
+        .arg("1")
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
@@ -44,6 +44,7 @@ fn a_process_tries_to_break_out() {
     shut.join()
         .expect("threads are started, and each is shut in");
     beside.kill().expect_err("nobody is killed");
+    beside.wait().expect("it ends by itself");
     UnixStream::pair().expect("Unix sockets are what it talks over");
     fs::read("/proc/self/stat").expect("processes are what it looks at");
     let files = entered.files.is_ok();

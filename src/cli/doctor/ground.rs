@@ -188,7 +188,7 @@ fn directory(name: &'static str, path: &Path, needed_for: &'static str) -> Findi
     let there = path
         .ancestors()
         .find(|ancestor| ancestor.is_dir())
-        .unwrap_or(Path::new("."));
+        .unwrap_or_else(|| Path::new("."));
     let trial = there.join(format!(".trimtab-doctor-{}", std::process::id()));
     let made = File::options()
         .write(true)
@@ -295,7 +295,7 @@ fn token(file: &Path) -> Finding {
 
 fn parent(path: &Path) -> &Path {
     let parent = path.parent().filter(|it| !it.as_os_str().is_empty());
-    parent.unwrap_or(Path::new("."))
+    parent.unwrap_or_else(|| Path::new("."))
 }
 
 #[cfg(test)]

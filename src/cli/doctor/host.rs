@@ -140,14 +140,14 @@ fn cgroup(pid: u32) -> Finding {
             )
         }
         Ok(sample) => {
-            let quota = sample
-                .cpu_quota_millicores
-                .map_or("no CPU quota".to_owned(), |it| format!("{it} millicores"));
-            let limit = sample
-                .memory_limit_bytes
-                .map_or("no memory limit".to_owned(), |it| {
-                    format!("{} MiB", it >> 20)
-                });
+            let quota = sample.cpu_quota_millicores.map_or_else(
+                || "no CPU quota".to_owned(),
+                |it| format!("{it} millicores"),
+            );
+            let limit = sample.memory_limit_bytes.map_or_else(
+                || "no memory limit".to_owned(),
+                |it| format!("{} MiB", it >> 20),
+            );
             let pressure = if sample.cpu_pressure.is_some() {
                 "pressure is told"
             } else {

@@ -6,12 +6,27 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// The shortest trial that a host takes.
 const TRIAL: Duration = Duration::from_secs(1);
 /// The shortest lease.
 const LEASE: Duration = Duration::from_millis(500);
+
+/// How long something has taken so far.
+#[expect(clippy::disallowed_types, reason = "real hosts have real deadlines")]
+struct Watch(std::time::Instant);
+
+#[expect(clippy::disallowed_types, reason = "real hosts have real deadlines")]
+impl Watch {
+    fn start() -> Self {
+        Self(std::time::Instant::now())
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.0.elapsed()
+    }
+}
 
 /// A host without load, which has confirmed two sets: going from one to the other counts against no rate.
 struct Subject {
@@ -168,16 +183,15 @@ pub(super) fn unconfirmed(bench: &Bench) -> Result<Outcome> {
 }
 
 /// Begins a trial, leaves it alone in one way, and looks how late it is seen to be undone at the latest.
-#[expect(clippy::disallowed_methods, reason = "real hosts have real deadlines")]
 fn leave(subject: &Subject, way: Left) -> Result<(Left, Duration)> {
     let epoch = subject.lease("leaver", 10_000, None)?;
     let before = subject.state()?;
     let change = subject.plan(epoch, Subject::other(&before))?;
-    let mut began = Instant::now();
+    let mut began = Watch::start();
     subject.must("POST", "/changes", &change)?;
     let mut ends = TRIAL;
     if way == Left::LeaseEnds {
-        began = Instant::now();
+        began = Watch::start();
         subject.lease("leaver", u64::try_from(LEASE.as_millis())?, Some(epoch))?;
         ends = LEASE;
     }
@@ -195,7 +209,7 @@ fn leave(subject: &Subject, way: Left) -> Result<(Left, Duration)> {
         pause((ends + Duration::from_millis(300)).saturating_sub(began.elapsed()));
         signal(subject.pid, "CONT")?;
         // From here on the host can run again.
-        began = Instant::now();
+        began = Watch::start();
         ends = Duration::ZERO;
     }
     let undone = until("the undo", || {
@@ -254,7 +268,7 @@ fn rise(subject: &Subject, round: usize) -> Result<usize> {
     let old = subject.lease("zombie", u64::try_from(LEASE.as_millis())?, None)?;
     let state = subject.state()?;
     let plan = subject.plan(old, Subject::other(&state))?;
-    if round % 2 == 0 {
+    if round.is_multiple_of(2) {
         subject.must("POST", "/changes", &plan)?;
     }
     let new = until("the end of its lease", || {

@@ -190,8 +190,8 @@ fn lateness(sidecar: &Sidecar, since_ns: u64) -> Result<String> {
         })
         .collect();
     off_ms.sort_by(f64::total_cmp);
-    let at = |share: f64| {
-        let place = (off_ms.len() as f64 * share) as usize;
+    let at = |permille: usize| {
+        let place = off_ms.len() * permille / 1_000;
         off_ms
             .get(place.min(off_ms.len().saturating_sub(1)))
             .copied()
@@ -200,9 +200,9 @@ fn lateness(sidecar: &Sidecar, since_ns: u64) -> Result<String> {
     Ok(format!(
         "{} ticks, off by {:.1} ms at the median, {:.1} ms at the 99th percentile, {:.1} ms at the 99.9th",
         off_ms.len(),
-        at(0.5),
-        at(0.99),
-        at(0.999)
+        at(500),
+        at(990),
+        at(999)
     ))
 }
 

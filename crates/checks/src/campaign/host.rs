@@ -202,7 +202,7 @@ impl Host {
                 request.base_revision = self.governor.pool_states(now_ns)[&pool()].revision;
             }
             // No sidecar sends a value that it knows to be refused, so this one is put into its mouth.
-            Some(Bug::WritesBeforeItChecks) if request.generation.0 % 5 == 0 => {
+            Some(Bug::WritesBeforeItChecks) if request.generation.0.is_multiple_of(5) => {
                 self.actual
                     .insert(KnobName::from(KnobName::WORKERS), 100_000);
             }

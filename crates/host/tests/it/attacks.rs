@@ -74,6 +74,12 @@ fn attacks() -> Vec<Attack> {
         ("a browser, as if by hand", Forbidden, |_, it| {
             with(it, "sec-fetch-site: none\r\n")
         }),
+    ]
+}
+
+/// The same with what they carry.
+fn attacks_by_body() -> Vec<Attack> {
+    vec![
         ("a form", MediaType, |_, it| {
             typed(it, "content-type: application/x-www-form-urlencoded\r\n")
         }),
@@ -279,7 +285,7 @@ fn each_attack_on_each_call_is_refused_and_changes_nothing() {
     let mut fired = 0;
     for call in documented() {
         let target = target(&bench, call, &trial);
-        for (name, expected, attack) in attacks() {
+        for (name, expected, attack) in attacks().into_iter().chain(attacks_by_body()) {
             let Some(shot) = attack(&target, target.good()) else {
                 continue;
             };
