@@ -41,17 +41,22 @@ function weight() {
 }
 
 async function paint() {
-  const [painted, live] = [[], []];
+  const [painted, live, floor] = [[], [], []];
+  const firstPaint = (page) =>
+    until("the browser tells of its first paint", () =>
+      page.evaluate(() => performance.getEntriesByName("first-contentful-paint")[0]?.startTime),
+    );
   for (let round = 0; round < ROUNDS; round += 1) {
     const page = await openPage(browser, sidecar.url);
     await page.locator(".p-good .big", { hasText: /\d/ }).waitFor();
     live.push(await page.evaluate(() => performance.now()));
-    const entry = () =>
-      page.evaluate(() => performance.getEntriesByName("first-contentful-paint")[0]?.startTime);
-    painted.push(await until("the browser tells of its first paint", entry));
+    painted.push(await firstPaint(page));
+    await page.goto(`${sidecar.url}/plain`);
+    floor.push(await firstPaint(page));
     await page.context().close();
   }
   row("first contentful paint on loopback", "at most 300 ms", range(painted, "ms"));
+  row("the same of the plain page, which has no script", "a floor", range(floor, "ms"));
   row("live figures of a pool on loopback, from navigation", "at most 1 s", range(live, "ms"));
 }
 

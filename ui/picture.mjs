@@ -71,7 +71,8 @@ async function take() {
   // A moment in which something is on trial, or all is well, says most.
   const says = async () => /on trial|All pools/.test(await page.locator(".say-1").textContent());
   await until("a moment worth a picture", says, 120_000);
-  const kept = page.locator(".d", { has: page.locator(".o-kept") }).first();
+  await page.getByLabel("Pool of the decisions").selectOption("web");
+  const kept = page.locator(".d", { has: page.locator(".o-kept"), hasText: "workers" }).first();
   await kept.locator(".d-h").click();
   await page.mouse.move(0, 0);
   await page.evaluate(() => scrollTo(0, 0));
