@@ -346,7 +346,7 @@ fn no_hostile_history_breaks_a_law() {
     std::thread::scope(|scope| {
         for lane in 0..LANES {
             scope.spawn(move || {
-                for seed in (lane..TICKS / HISTORY).step_by(LANES as usize) {
+                for seed in (lane..TICKS / HISTORY).step_by(usize::try_from(LANES).unwrap()) {
                     hostile(seed + 1, HISTORY).unwrap();
                 }
             });
