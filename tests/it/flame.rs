@@ -224,6 +224,7 @@ async fn each_change_has_its_graph_of_before_and_after() {
     if !can_sample(&sidecar, "each_change_has_its_graph_of_before_and_after").await {
         return;
     }
+    let _fire = Fire::light();
     // A change soon after the start would have no time before it that is remembered.
     until("some seconds that are remembered", || async {
         let (status, _) = sidecar
@@ -232,7 +233,6 @@ async fn each_change_has_its_graph_of_before_and_after() {
         (status == 200).then_some(())
     })
     .await;
-    let _fire = Fire::light();
     let generation = until("a change that was sent", || async {
         let entries = sidecar.decisions().await.entries;
         let mut tries = entries.iter().filter_map(|entry| match &entry.body {
