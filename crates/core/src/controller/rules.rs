@@ -302,7 +302,7 @@ impl Tuner {
         let slo = Self::slo_ms(tick.pool, tick.profile);
         let slo = slo.map(|ms| fraction(ms) / 1e3);
         set.set(Signal::Load, self.load.mean());
-        set.set(Signal::Slo, slo.or(set.get(Signal::Timeout)));
+        set.set(Signal::Slo, slo.or_else(|| set.get(Signal::Timeout)));
         if let Some(figures) = self.figures(tick) {
             self.add_work(&mut set, &figures);
         }
