@@ -27,10 +27,11 @@ use crate::supervisor::{self, Supervisor};
 use crate::tape::Tape;
 use crate::view::View;
 use axum::Router;
+use std::fs::File;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use thiserror::Error;
@@ -80,13 +81,8 @@ pub enum AppError {
         source: io::Error,
     },
     /// The recording that was asked for cannot be begun.
-    #[error("cannot record to `{}`: {source}", path.display())]
-    Record {
-        /// The file.
-        path: PathBuf,
-        /// Why not.
-        source: io::Error,
-    },
+    #[error("cannot begin the recording: {0}")]
+    Record(io::Error),
     /// A stage ended by itself or panicked, which is a bug.
     #[error("the stage `{0}` ended by itself")]
     StageEnded(&'static str),
@@ -107,11 +103,15 @@ pub async fn run(
     let (listener, bound) = listen(&config).await?;
     let probes = listen_for_probes(&config).await?;
     let supervisor = supervisor();
+    // The file is made while files may be made; the thread that writes it is shut in with the rest.
+    let recording = config.recording.as_deref().map(File::create);
+    let recording = recording.transpose().map_err(AppError::Record)?;
     let keeper = if caged { shut::shut_in(&config) } else { None };
     let clock: Arc<dyn Clock> = Arc::new(BootClock);
     let (stop, stopped) = watch::channel(false);
     let mut stages: JoinSet<&'static str> = JoinSet::new();
-    let tape = tape(&config)?;
+    let tape = recording.map(Tape::start);
+    let tape = tape.transpose().map_err(AppError::Record)?;
     let (outlets, intake, in_force) = spawn_loop(&mut stages, (&config, tape), &clock, stopped);
     let (close, closed) = watch::channel(false);
     let view = outlets.view.clone();
@@ -223,18 +223,6 @@ fn spawn_loop(
     stages.spawn(named("errands", errands));
     stages.spawn(named("record", recorder.run(recorded)));
     (outlets, intake, in_force)
-}
-
-/// The recording, where one is asked for.
-fn tape(config: &Config) -> Result<Option<Tape>, AppError> {
-    let Some(path) = &config.recording else {
-        return Ok(None);
-    };
-    let created = Tape::create(path).map_err(|source| AppError::Record {
-        path: path.clone(),
-        source,
-    })?;
-    Ok(Some(created))
 }
 
 /// The freeze as it stood when the last sidecar ended.

@@ -77,11 +77,12 @@ async function pan() {
   await page.reload();
   await page.locator(".u-over").first().waitFor();
   const client = await page.context().newCDPSession(page);
-  await client.send("Performance.enable");
+  // In the thread's own time, so that what else the machine does is not counted.
+  await client.send("Performance.enable", { timeDomain: "threadTicks" });
   const spent = async () => {
     const { metrics } = await client.send("Performance.getMetrics");
     const of = (name) => metrics.find((it) => it.name === name).value * 1000;
-    return { script: of("ScriptDuration"), task: of("TaskDuration") };
+    return of("ScriptDuration");
   };
   const drawn = [];
   for (let round = 0; round < ROUNDS; round += 1) {
@@ -92,9 +93,9 @@ async function pan() {
     await page.getByRole("radio", { name: "8 h" }).click();
     await Promise.race([answered, page.waitForTimeout(400)]);
     await page.waitForTimeout(300);
-    drawn.push((await spent()).script - before.script);
+    drawn.push((await spent()) - before);
   }
-  row("script to load and draw eight hours in eight charts", "at most 200 ms", range(drawn, "ms"));
+  row("script's CPU time to load and draw eight hours in eight charts", "at most 200 ms", range(drawn, "ms"));
   const box = await until("a chart is drawn", () => page.locator(".u-over").first().boundingBox());
   await page.mouse.move(box.x + box.width * 0.4, box.y + 20);
   await page.mouse.down();
@@ -110,10 +111,10 @@ async function pan() {
       await frame();
       await frame();
     }
-    steps.push(((await spent()).script - before.script) / PANS);
+    steps.push(((await spent()) - before) / PANS);
   }
   row(
-    "script per step of panning, all eight charts",
+    "script's CPU time per step of panning, all eight charts",
     "at most 10 ms",
     `${median(steps).toFixed(1)} ms (${Math.min(...steps).toFixed(1)} to ${Math.max(...steps).toFixed(1)})`,
   );

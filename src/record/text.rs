@@ -39,7 +39,8 @@ pub fn decision(record: &DecisionRecord) -> String {
     };
     text.push_str(": ");
     text.push_str(&because(&record.reason));
-    if record.reason == Reason::ModeObserves && record.change.is_some() {
+    let observes = (record.action, &record.reason) == (Action::Hold, &Reason::ModeObserves);
+    if observes && record.change.is_some() {
         push(&mut text, format_args!("; it would try {change}"));
     }
     if let Some(expected) = &record.expectation

@@ -6,6 +6,7 @@ import type { Change } from "./changes.ts";
 import { time } from "./format.ts";
 import { columns, gaps, type Reading } from "./history.ts";
 import { store } from "./store.ts";
+import type { Sample } from "./wire.ts";
 
 export interface Line {
   label: string;
@@ -63,16 +64,21 @@ export function Chart({ spec, pool, width, lowest }: ChartProperties) {
     plot.current = made;
     showValues(made, spec, values.current);
     let drawn = "";
+    let samples: Sample[] | undefined;
     const update = () => {
       const [from, to] = shown();
       const now = `${store.history.version} ${store.ledger.version} ${store.detail.version} ${store.openChange}`;
       // A time that was chosen and is past stays as it is.
       if (store.range.zoom && drawn === `${now} ${from} ${to}`) return;
       drawn = `${now} ${from} ${to}`;
-      made.setData(data(spec, pool));
+      const known = samples;
+      samples = store.samplesOf(pool, from, to);
+      // A step along a chosen time moves the same readings.
+      if (known === samples && store.range.zoom) made.setScale("x", { min: from, max: to });
+      else made.setData(data(spec, pool));
       showValues(made, spec, values.current);
     };
-    const unsubscribe = store.subscribe(update);
+    const unsubscribe = store.subscribeMoves(update);
     return () => {
       unsubscribe();
       made.destroy();
@@ -149,6 +155,13 @@ function options(
 ): uPlot.Options {
   const style = getComputedStyle(document.documentElement);
   const color = (name: string) => style.getPropertyValue(name).trim();
+  // Read once: asking the style at each drawing costs more than the drawing.
+  const [mark, grey, edge, paper] = ["--mark", "--ink3", "--edge", "--paper"].map(color) as [
+    string,
+    string,
+    string,
+    string,
+  ];
   const font = `11px ${style.getPropertyValue("--sans")}`;
   return {
     width,
@@ -190,12 +203,9 @@ function options(
     ],
     series: [{}, ...spec.lines.map((line) => series(line, color))],
     hooks: {
-      drawClear: [
-        (plot) => drawGaps(plot, pool, color("--edge")),
-        (plot) => drawChanges(plot, color("--mark"), color("--ink3")),
-      ],
-      drawAxes: [(plot) => drawFloor(plot, color("--edge"))],
-      draw: [(plot) => drawLimit(plot, spec, pool, [color("--ink3"), color("--paper"), font])],
+      drawClear: [(plot) => drawGaps(plot, pool, edge), (plot) => drawChanges(plot, mark, grey)],
+      drawAxes: [(plot) => drawFloor(plot, edge)],
+      draw: [(plot) => drawLimit(plot, spec, pool, [grey, paper, font])],
       setCursor: [moved],
       setSelect: [chosen],
     },

@@ -2,13 +2,13 @@
 
 import { useEffect, useRef, useState } from "preact/hooks";
 import type { Fate } from "./changes.ts";
-import { AXIS_WIDTH, Chart, type ChartSpec, shown } from "./chart.tsx";
+import { AXIS_WIDTH, Chart, type ChartSpec } from "./chart.tsx";
 import * as format from "./format.ts";
 import { Glyph } from "./glyph.tsx";
 import type { Reading } from "./history.ts";
 import { Lane } from "./lane.tsx";
 import { Segments } from "./segments.tsx";
-import { store, useStore } from "./store.ts";
+import { store, useMoves, useStore } from "./store.ts";
 
 const ofPool = (pool: string) => pool;
 const perSecond = (pool: string) => `${pool}, /s`;
@@ -205,18 +205,23 @@ export function Charts() {
         ) : null}
         <span class="readout" aria-live="off">
           <b id="cursor-at" />
-          {range.zoom ? (
-            <>
-              <b>{format.time(range.zoom.from * 1000)}</b> to <b>{format.time(range.zoom.to * 1000)}</b>
-            </>
-          ) : (
-            <Key />
-          )}
+          {range.zoom ? <Chosen /> : <Key />}
         </span>
       </div>
       <Grid pool={pool} specs={CHARTS} lane={true} />
       <Fold pool={pool} />
     </section>
+  );
+}
+
+/** The time that was chosen. */
+function Chosen() {
+  const { zoom } = useMoves().range;
+  if (!zoom) return null;
+  return (
+    <span>
+      <b>{format.time(zoom.from * 1000)}</b> to <b>{format.time(zoom.to * 1000)}</b>
+    </span>
   );
 }
 
@@ -270,7 +275,7 @@ function Grid({ pool, specs, lane }: { pool: string; specs: ChartSpec[]; lane: b
     >
       {columns.map((own, column) => (
         <div class={width < 440 ? "ccol tight" : "ccol"} key={`${count}-${column === 0 ? "left" : "right"}`}>
-          {lane ? <Lane offset={AXIS_WIDTH} width={width} range={shown()} /> : null}
+          {lane ? <Lane offset={AXIS_WIDTH} width={width} /> : null}
           {own.map((spec) => (
             <Chart
               key={spec.title}

@@ -113,6 +113,15 @@ export function unfold(overview: Overview): Sample[] {
 
 /** The times without a reading of a pool, in seconds: pauses between samples, samples without it, and the end until `now`. */
 export function gaps(samples: Sample[], pool: string, now: number): [number, number][] {
+  // Eight charts ask in a row.
+  const same = lastGaps && lastGaps.samples === samples && lastGaps.pool === pool && lastGaps.now === now;
+  if (!same) lastGaps = { samples, pool, now, found: findGaps(samples, pool, now) };
+  return lastGaps?.found ?? [];
+}
+
+let lastGaps: { samples: Sample[]; pool: string; now: number; found: [number, number][] } | undefined;
+
+function findGaps(samples: Sample[], pool: string, now: number): [number, number][] {
   const step = usualStep(samples);
   const found: [number, number][] = [];
   let last: number | undefined;

@@ -1,9 +1,10 @@
 // The lane above a column of charts: each change as a button where it began.
 
 import type { Change } from "./changes.ts";
+import { shown } from "./chart.tsx";
 import * as format from "./format.ts";
 import { Glyph } from "./glyph.tsx";
-import { store, useStore } from "./store.ts";
+import { store, useMoves } from "./store.ts";
 
 /** Marks that are nearer than this, in pixels, are shown as one. */
 const NEAR = 32;
@@ -13,9 +14,9 @@ interface Mark {
   changes: Change[];
 }
 
-export function Lane({ offset, width, range }: { offset: number; width: number; range: [number, number] }) {
-  const { ledger, openChange, pool } = useStore();
-  const [from, to] = range;
+export function Lane({ offset, width }: { offset: number; width: number }) {
+  const { ledger, openChange, pool } = useMoves();
+  const [from, to] = shown();
   const room = Math.max(1, width - offset - 1);
   const marks: Mark[] = [];
   for (const change of ledger.changes.values()) {

@@ -51,6 +51,9 @@ const COLUMNS = 600;
 /** How long nothing moved before an overview is asked for, in milliseconds. */
 const PAUSE_MS = 120;
 
+/** How long a moved time must stand still before the whole page is drawn anew, in milliseconds. */
+const SETTLE_MS = 300;
+
 /** A time that is shown and lies, in part, before what was read in full. */
 class Detail {
   version = 0;
@@ -103,10 +106,15 @@ export class Store {
   /** Whether a person chose how much the charts show. */
   rangeChosen = false;
   readonly detail = new Detail();
+  private last: { asked: string; samples: Sample[] } = { asked: "", samples: [] };
   readonly history = new History();
   readonly ledger = new Ledger();
   private readonly views = new Set<() => void>();
+  /** Those who show the time that is moved over; the rest of the page stands still meanwhile. */
+  private readonly movers = new Set<() => void>();
   private drawing = false;
+  private moving = false;
+  private settled = 0;
   private retryStream: () => void = () => {};
 
   start(): void {
@@ -152,20 +160,44 @@ export class Store {
     const { zoom } = this.range;
     if (!zoom) return;
     const by = Math.min(share * (zoom.to - zoom.from), Date.now() / 1000 - zoom.to);
-    this.set({ range: { ...this.range, zoom: { from: zoom.from + by, to: zoom.to + by } } });
+    this.range = { ...this.range, zoom: { from: zoom.from + by, to: zoom.to + by } };
+    clearTimeout(this.settled);
+    this.settled = setTimeout(() => this.changed(), SETTLE_MS);
+    if (this.moving) return;
+    this.moving = true;
+    requestAnimationFrame(() => {
+      this.moving = false;
+      for (const view of this.movers) view();
+    });
   }
 
   /** What is known of a time, in seconds: in full as far as it was read in full, else the least and most of each pixel. */
   samplesOf(pool: string, from: number, to: number): Sample[] {
-    const full = this.history.first;
-    if (full !== undefined && full <= from * 1000)
-      return this.history.since((from - 5) * 1000, (to + 5) * 1000);
-    if (!this.complete && full !== undefined) this.wantDetail(pool, from, to);
+    const first = this.history.first;
+    const inFull = first !== undefined && first <= from * 1000;
+    if (!inFull && !this.complete && first !== undefined) this.wantDetail(pool, from, to);
+    // A chosen time is taken with room around it, so that a step of a move needs nothing new.
+    const width = to - from;
+    const slot = Math.floor(from / width);
+    const [low, high] = this.range.zoom ? [slot * width, (slot + 2) * width] : [from, to];
+    // All charts ask for the same time in a row.
+    const asked = `${pool} ${inFull} ${low} ${high} ${this.history.version} ${this.detail.version}`;
+    if (this.last.asked !== asked) {
+      const samples = inFull
+        ? this.history.since((low - 5) * 1000, (high + 5) * 1000)
+        : this.joined(pool, width);
+      this.last = { asked, samples };
+    }
+    return this.last.samples;
+  }
+
+  /** What is known as least and most of each pixel, and behind it what was read in full. */
+  private joined(pool: string, width: number): Sample[] {
     const { detail } = this;
     const older = detail.pool === pool ? detail.samples : [];
-    const joint = full ?? Number.POSITIVE_INFINITY;
+    const joint = this.history.first ?? Number.POSITIVE_INFINITY;
     // Where the full readings begin, they are denser than pixels only in a short time.
-    if (to - from <= COLUMNS) {
+    if (width <= COLUMNS) {
       return [...older.filter(({ at_ms }) => at_ms < joint), ...this.history.since(joint)];
     }
     const end = older[older.length - 1]?.at_ms ?? 0;
@@ -207,6 +239,16 @@ export class Store {
   /** Asks at once for what is else asked for now and then. */
   async refresh(): Promise<void> {
     await Promise.all([this.checkReadiness(), this.loadConfiguration()]);
+  }
+
+  /** Draws this also for each step of a move, and not only when something changed. */
+  subscribeMoves(view: () => void): () => void {
+    this.movers.add(view);
+    const leave = this.subscribe(view);
+    return () => {
+      this.movers.delete(view);
+      leave();
+    };
   }
 
   subscribe(view: () => void): () => void {
@@ -364,5 +406,12 @@ export const store = new Store();
 export function useStore(): Store {
   const [, draw] = useReducer((count: number) => count + 1, 0);
   useEffect(() => store.subscribe(() => draw(undefined)), []);
+  return store;
+}
+
+/** The same also for each step of a move along the time. */
+export function useMoves(): Store {
+  const [, draw] = useReducer((count: number) => count + 1, 0);
+  useEffect(() => store.subscribeMoves(() => draw(undefined)), []);
   return store;
 }

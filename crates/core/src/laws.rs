@@ -14,7 +14,7 @@ use crate::observation::{Observation, Reading};
 /// Ticks of hostile histories.
 const TICKS: u64 = 1_000_000;
 /// Histories that are run at a time.
-const LANES: u64 = 4;
+const LANES: usize = 4;
 /// Ticks of one history.
 const HISTORY: u64 = 1_000;
 const MINUTE_NS: u64 = 60_000_000_000;
@@ -346,7 +346,7 @@ fn no_hostile_history_breaks_a_law() {
     std::thread::scope(|scope| {
         for lane in 0..LANES {
             scope.spawn(move || {
-                for seed in (lane..TICKS / HISTORY).step_by(usize::try_from(LANES).unwrap()) {
+                for seed in (0..TICKS / HISTORY).skip(lane).step_by(LANES) {
                     hostile(seed + 1, HISTORY).unwrap();
                 }
             });

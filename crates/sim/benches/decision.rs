@@ -7,7 +7,6 @@
 use std::error::Error;
 use std::io::Write;
 use std::path::Path;
-use std::time::Instant;
 use trimtab_core::controller::Controller;
 use trimtab_core::observation::Observation;
 use trimtab_sim::run::{Driver, Run};
@@ -15,6 +14,7 @@ use trimtab_sim::scenario::Scenario;
 use trimtab_sim::sidecar;
 use trimtab_sim::trace::Trace;
 use trimtab_sim::world::League;
+use trimtab_sys::clock::boot_ns;
 use trimtab_sys::count_alloc::{CountingAllocator, allocations};
 
 #[global_allocator]
@@ -53,9 +53,9 @@ fn round(mut controller: Controller, read: Vec<Observation>) -> (Vec<f64>, u64) 
     let mut took = Vec::with_capacity(read.len());
     let mut allocated = 0;
     for observation in read {
-        let (before, began) = (allocations(), Instant::now());
+        let (before, began) = (allocations(), boot_ns());
         let decision = controller.handle_observation(observation);
-        took.push(began.elapsed().as_secs_f64() * 1e6);
+        took.push(boot_ns().saturating_sub(began) as f64 / 1e3);
         allocated += allocations() - before;
         drop(decision);
     }
