@@ -228,7 +228,7 @@ async fn each_change_has_its_graph_of_before_and_after() {
     // A change soon after the start would have no time before it that is remembered.
     until("some seconds that are remembered", || async {
         let (status, _) = sidecar
-            .get("/flamegraph?from=-6&until=-5&format=folded")
+            .get("/flamegraph?from=-8&until=-5&format=folded")
             .await;
         (status == 200).then_some(())
     })
