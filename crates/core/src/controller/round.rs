@@ -33,9 +33,7 @@ impl Controller {
         signals: &HostSignals,
         deltas: &BTreeMap<PoolName, PoolReading>,
     ) -> Round {
-        let mut tuners = std::mem::take(&mut self.tuners);
-        tuners.retain(|name, _| state.pools.contains_key(name));
-        self.choices.tell(&mut tuners);
+        let mut tuners = self.tuners_of(state);
         let ticks = self.ticks(observation, state, signals, deltas);
         observe_pools(&mut tuners, &ticks);
         let mut round = Round::default();
@@ -96,6 +94,14 @@ impl Controller {
         issued = begun.or(issued);
         self.generation = issued.unwrap_or(self.generation);
         round.in_order()
+    }
+
+    /// The tuners of the pools that the host has, with the profiles that they follow.
+    fn tuners_of(&mut self, state: &HostState) -> BTreeMap<PoolName, Tuner> {
+        let mut tuners = std::mem::take(&mut self.tuners);
+        tuners.retain(|name, _| state.pools.contains_key(name));
+        self.choices.tell(&mut tuners);
+        tuners
     }
 
     /// The pools without workers; the number of the change that was begun, if one was.
