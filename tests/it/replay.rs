@@ -36,7 +36,16 @@ async fn a_recorded_run_comes_out_the_same_and_another_profile_is_asked_about_it
 
     // A profile that allows no more workers than there are would have tried less.
     let narrow = service.directory.path().join("narrow.toml");
-    std::fs::write(&narrow, "[workers]\nmin = 1\nstart = 2\nmax = 2\n").unwrap();
+    let range = |key: &str, from: &str, to: &str| {
+        format!("[{key}]\nmin = {from}\nstart = {from}\nmax = {to}\n")
+    };
+    let text = [
+        "slo = \"1s\"\n".to_owned(),
+        range("workers", "1", "2"),
+        range("queue_limit", "100", "1000"),
+        range("timeout", "\"1s\"", "\"30s\""),
+    ];
+    std::fs::write(&narrow, text.concat()).unwrap();
     let (code, out, err) = replay(&recording, &["--profile", narrow.to_str().unwrap()]);
     assert_eq!((code, err.as_str()), (0, ""), "{out}");
     assert!(out.contains("would try"), "{out}");
@@ -51,7 +60,7 @@ async fn a_recorded_run_comes_out_the_same_and_another_profile_is_asked_about_it
     let lines = text.lines().enumerate().map(|(number, line)| {
         let middle = number == ticks / 2;
         let line = if middle {
-            line.replacen("\"queued\":", "\"queued\":9", 1)
+            line.replacen("\"completed\":", "\"completed\":9", 1)
         } else {
             line.to_owned()
         };

@@ -189,8 +189,37 @@ impl Namer {
             }
             Symbolized::Unknown(_) => None,
         };
-        symbols.into_iter().map(named).collect()
+        let mut named: Vec<Option<FrameNames>> = symbols.into_iter().map(named).collect();
+        if inlined && named.iter().flatten().any(|names| is_bare(names)) {
+            self.place_bare(module, places, &mut named);
+        }
+        named
     }
+
+    /// Gives closures and `async` functions that are called only that the name of the symbol table, which says of what.
+    fn place_bare(
+        &mut self,
+        module: &Module,
+        places: &[(usize, u64)],
+        named: &mut [Option<FrameNames>],
+    ) {
+        let placed = self.symbols(module, places, false);
+        for (names, placed) in named.iter_mut().zip(placed) {
+            let (Some(names), Some(placed)) = (names, placed) else {
+                continue;
+            };
+            if is_bare(names)
+                && let (Some(bare), Some(whole)) = (names.first_mut(), placed.into_iter().next())
+            {
+                *bare = whole;
+            }
+        }
+    }
+}
+
+/// Whether the outermost function has a name such as `{async_fn#0}`: debug information has each name within that of its parent.
+fn is_bare(names: &FrameNames) -> bool {
+    names.first().is_some_and(|name| name.starts_with('{'))
 }
 
 fn set(names: &mut Names, at: usize, one: FrameNames, nameless: bool) {
