@@ -190,7 +190,7 @@ impl Namer {
             Symbolized::Unknown(_) => None,
         };
         let mut named: Vec<Option<FrameNames>> = symbols.into_iter().map(named).collect();
-        if inlined && named.iter().flatten().any(|names| is_bare(names)) {
+        if inlined && named.iter().flatten().any(is_bare) {
             self.place_bare(module, places, &mut named);
         }
         named
