@@ -107,8 +107,7 @@ fn aggressive_gives_back_what_a_rush_left_behind_and_keeps_doing_so() {
     set_level(&host, MemoryLevel::Aggressive);
     let given_back = |host: &HostHandle| resident_bytes(host) < before + (after - before) / 10;
     wait_for("nine tenths are given back", || given_back(&host));
-    let pool = &host.state().pools["process"];
-    assert!(!pool.settling);
+    wait_for("it is in force", || !host.state().pools["process"].settling);
 
     // The next rush is given back without another word.
     let second = Rush::new();
