@@ -1,7 +1,7 @@
 //! Intake takes operators' commands: it holds every route of the sidecar that changes something.
 //!
 //! There are two doors. The operator's Unix socket asks the kernel who is at the other end; the HTTP listener takes these
-//! routes only when a file of tokens is configured, and then asks for one. See [`door`] and [`guard`].
+//! routes only when a file of tokens is configured, and then asks for one. See [`door`] and `guard`.
 //!
 //! | route | what |
 //! |---|---|

@@ -6,7 +6,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use trimtab_core::moment::{Moment, Span};
 
-/// So many starts within [`WINDOW`] are a crash loop.
+/// So many starts within `WINDOW` are a crash loop.
 pub const STARTS_MAX: usize = 5;
 /// The time over which starts are counted.
 const WINDOW: Span = Span::from_secs(60);

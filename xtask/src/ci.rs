@@ -91,8 +91,24 @@ pub(crate) fn run(root: &Path, extent: Extent) -> Result<()> {
     let steps = STEPS
         .iter()
         .filter(|step| extent == Extent::Full || step.in_quick);
-    let steps: Vec<&Step> = steps.collect();
-    let (summary, outcome) = run_steps(root, &steps);
+    run_all(root, &steps.collect::<Vec<_>>())
+}
+
+/// Runs the steps from one on, for whoever has mended what failed there.
+///
+/// # Errors
+/// When there is no such step, or a step fails.
+pub(crate) fn run_from(root: &Path, name: &str) -> Result<()> {
+    let steps: Vec<&Step> = STEPS.iter().skip_while(|step| step.name != name).collect();
+    if steps.is_empty() {
+        let names: Vec<&str> = STEPS.iter().map(|step| step.name).collect();
+        anyhow::bail!("there is no step `{name}`; there are: {}", names.join(", "));
+    }
+    run_all(root, &steps)
+}
+
+fn run_all(root: &Path, steps: &[&Step]) -> Result<()> {
+    let (summary, outcome) = run_steps(root, steps);
     println!("\n{summary}");
     outcome
 }

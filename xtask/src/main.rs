@@ -21,6 +21,7 @@ usage: cargo xtask <chore>
 
   tidy               check the rules of the repository that no compiler checks
   openapi [--check]  write docs/*.openapi.json; with --check only compare them
+  ci --from STEP     run what a change must pass from one step on
   ci [--quick]       run all that a change must pass; with --quick leave out the
                      documentation, cargo-deny, chaos and the demo
   chaos [--quick | --full | --fault F13]
@@ -36,6 +37,7 @@ fn main() -> ExitCode {
         ["openapi", "--check"] => openapi::check(&root),
         ["ci"] => ci::run(&root, ci::Extent::Full),
         ["ci", "--quick"] => ci::run(&root, ci::Extent::Quick),
+        ["ci", "--from", step] => ci::run_from(&root, step),
         ["chaos"] | ["chaos", "--quick"] => chaos::run(&root, &chaos::Extent::Quick),
         ["chaos", "--full"] => chaos::run(&root, &chaos::Extent::Full),
         ["chaos", "--fault", fault] => {

@@ -5,7 +5,7 @@
 //! After every quarter of a second the host is held against an [`oracle`], which knows what was asked and answered and nothing of
 //! how the rules are kept. The service is a fluid, not single jobs, so that an hour costs a fraction of a second.
 //!
-//! What stands between the controller and the socket in the sidecar, its act stage, is modelled in [`sidecar`]: one call after
+//! What stands between the controller and the socket in the sidecar, its act stage, is modelled in `sidecar`: one call after
 //! another, none before its intent is written down. Sockets, files and processes themselves are the business of `cargo xtask
 //! chaos`.
 

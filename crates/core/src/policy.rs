@@ -3,8 +3,8 @@
 //! [`Policy::notice`] takes in each tick and learns. [`Policy::propose`] says which size to try, and why. While a trial is in
 //! force, [`Policy::judge`] says whether it paid. Whether a proposal may be carried out is the guard's business.
 //!
-//! The rules, in the order in which they are asked: protection ([`protect`]), what work itself demands ([`climb`]), and what
-//! the curve through all that was seen promises ([`search`]).
+//! The rules, in the order in which they are asked: protection (`protect`), what work itself demands (`climb`), and what
+//! the curve through all that was seen promises (`search`).
 
 mod climb;
 pub mod follow;

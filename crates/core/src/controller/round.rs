@@ -17,7 +17,7 @@ use trimtab_protocol::view::DecisionRecord;
 /// What a pool did since the last observation, or which figure is missing for that, and why.
 pub(super) type PoolReading = Result<PoolDelta, (&'static str, Absence)>;
 
-/// What is decided about all pools, before it becomes a [`Decision`].
+/// What is decided about all pools, before it becomes a [`crate::decision::Decision`].
 #[derive(Debug, Default)]
 pub(super) struct Round {
     pub(super) records: Vec<(Option<PoolName>, DecisionRecord)>,
