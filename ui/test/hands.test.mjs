@@ -70,6 +70,7 @@ describe("an operator's hands", () => {
       page.evaluate(() =>
         [...document.querySelectorAll(".d")].findIndex(({ classList }) => classList.contains("open")),
       );
+    await until("it is open", async () => (await place()) >= 0);
     const at = await place();
     await page.locator(".newer", { hasText: /[1-9]\d* newer/ }).waitFor();
     assert.equal(await place(), at, "newer ones stand in one line above what is read");
