@@ -13,6 +13,7 @@ pub mod knob;
 pub mod layer;
 mod limit;
 pub mod memory;
+mod number;
 pub mod object_pool;
 pub mod part;
 pub mod pipeline;

@@ -18,13 +18,12 @@
 use crate::fuse::Fuse;
 use crate::knob::{Applied, Knob, KnobFuture, KnobReading, KnobSpec};
 use crate::part::{Part, PartFigures, PartKnob};
-use std::collections::BTreeMap;
 use std::io;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use trimtab_protocol::knob::KnobValue;
 use trimtab_protocol::name::{KnobName, PoolName};
-use trimtab_protocol::state::{Gauges, PoolKind};
+use trimtab_protocol::state::PoolKind;
 use trimtab_sys::heap;
 #[cfg(feature = "jemalloc")]
 use trimtab_sys::jemalloc::{self, Decay};
@@ -322,13 +321,7 @@ impl Part for Memory {
             ("memory_failures", figure(&self.inner.failed)),
             ("memory_given_back", figure(&self.inner.given_back)),
         ];
-        PartFigures {
-            gauges: Gauges {
-                named: BTreeMap::from(named.map(|(name, figure)| (name.to_owned(), figure))),
-                ..Gauges::default()
-            },
-            ..PartFigures::default()
-        }
+        PartFigures::named(named)
     }
 
     fn fuse(&self) -> Option<Arc<Fuse>> {

@@ -31,7 +31,6 @@ use crate::fuse::Fuse;
 use crate::part::{Part, PartFigures, PartKnob};
 use crate::pool::BuildError;
 use crate::sharded::{SHARDS, Sharded, mine};
-use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::RangeInclusive;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -39,7 +38,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, TryLockError};
 use trimtab_protocol::knob::KnobKind;
 use trimtab_protocol::name::{KnobName, PoolName, is_plain_name};
-use trimtab_protocol::state::{Gauges, PoolKind};
+use trimtab_protocol::state::PoolKind;
 
 pub use guard::{Pooled, Reusable};
 
@@ -369,13 +368,7 @@ impl<T: Reusable> Part for ObjectPool<T> {
             ("object_pool_misses", self.inner.sum(|tally| &tally.misses)),
             ("object_pool_spoilt", self.inner.sum(|tally| &tally.spoilt)),
         ];
-        PartFigures {
-            gauges: Gauges {
-                named: BTreeMap::from(named.map(|(name, figure)| (name.to_owned(), figure))),
-                ..Gauges::default()
-            },
-            ..PartFigures::default()
-        }
+        PartFigures::named(named)
     }
 
     fn fuse(&self) -> Option<Arc<Fuse>> {

@@ -2,6 +2,7 @@
 
 use crate::fuse::Fuse;
 use crate::knob::{Knob, KnobSpec};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use trimtab_protocol::name::PoolName;
@@ -25,6 +26,20 @@ pub struct PartFigures {
     pub gauges: Gauges,
     /// How long work took.
     pub histograms: Histograms,
+}
+
+impl PartFigures {
+    /// The figures of a part that has no workers: only numbers of its own, by name.
+    #[must_use]
+    pub fn named<const N: usize>(named: [(&str, u64); N]) -> Self {
+        Self {
+            gauges: Gauges {
+                named: BTreeMap::from(named.map(|(name, figure)| (name.to_owned(), figure))),
+                ..Gauges::default()
+            },
+            ..Self::default()
+        }
+    }
 }
 
 /// A component whose knobs the control side may turn.

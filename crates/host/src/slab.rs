@@ -31,13 +31,12 @@ use crate::object_pool::STEP_RATIO_BP;
 use crate::part::{Part, PartFigures, PartKnob};
 use crate::pool::BuildError;
 use bytes::BytesMut;
-use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use trimtab_protocol::knob::KnobKind;
 use trimtab_protocol::name::{KnobName, PoolName, is_plain_name};
-use trimtab_protocol::state::{Gauges, PoolKind};
+use trimtab_protocol::state::PoolKind;
 
 pub use chunk::{Chunk, Text};
 
@@ -285,13 +284,7 @@ impl Part for Slab {
             ("slab_in_use", in_use),
             ("slab_kept", kept),
         ];
-        PartFigures {
-            gauges: Gauges {
-                named: BTreeMap::from(named.map(|(name, figure)| (name.to_owned(), figure))),
-                ..Gauges::default()
-            },
-            ..PartFigures::default()
-        }
+        PartFigures::named(named)
     }
 
     fn fuse(&self) -> Option<Arc<Fuse>> {

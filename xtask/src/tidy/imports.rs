@@ -22,7 +22,7 @@ const SIDECAR: &[Row] = &[
     (
         "cli",
         // `doctor` tries what sense does with the very same readers.
-        "cage config conform host_client lib record sense telemetry view trimtab_core trimtab_flame trimtab_protocol trimtab_sys",
+        "cage config conform host_client lib record sense signal telemetry view trimtab_core trimtab_flame trimtab_protocol trimtab_sys",
     ),
     // The profiler's own process.
     ("bin", "trimtab_flame"),

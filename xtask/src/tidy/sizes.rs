@@ -13,11 +13,7 @@ const FUNCTION_LINES_MAX: usize = 70;
 const TEST_FUNCTION_LINES_MAX: usize = 100;
 
 /// Files that may be longer: the path, the limit that holds for it, and why. A row that is no longer needed is a finding.
-const LONGER_FILES: &[(&str, usize, &str)] = &[(
-    "src/record/metrics.rs",
-    660,
-    "every name that `/metrics` knows stands in one file, so that two can never clash unseen",
-)];
+const LONGER_FILES: &[(&str, usize, &str)] = &[];
 
 /// Directories whose files are tests, benches or examples.
 const TEST_DIRECTORIES: [&str; 4] = ["benches", "examples", "fuzz", "tests"];

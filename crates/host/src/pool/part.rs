@@ -2,11 +2,11 @@
 
 use super::{Bounds, Inner, Pool};
 use crate::fuse::Fuse;
-use crate::knob::{Applied, Knob, KnobFuture, KnobReading, KnobSpec};
+use crate::knob::KnobSpec;
+use crate::number::{Number, NumberKnob};
 use crate::part::{Part, PartFigures, PartKnob};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use trimtab_protocol::knob::KnobValue;
 use trimtab_protocol::name::{KnobName, PoolName};
 use trimtab_protocol::state::PoolKind;
 
@@ -51,10 +51,10 @@ impl Part for Pool {
         });
         let knob = |(spec, setting)| PartKnob {
             spec,
-            knob: Arc::new(PoolKnob {
+            knob: Arc::new(NumberKnob(PoolNumber {
                 pool: Arc::clone(&self.inner),
                 setting,
-            }),
+            })),
         };
         specs.into_iter().chain(most).map(knob).collect()
     }
@@ -77,12 +77,12 @@ enum Setting {
 }
 
 /// One of a pool's three numbers. Setting it takes effect at once; what is above a lowered number is left to end by itself.
-struct PoolKnob {
+struct PoolNumber {
     pool: Arc<Inner>,
     setting: Setting,
 }
 
-impl PoolKnob {
+impl Number for PoolNumber {
     fn bounds(&self) -> Bounds {
         match self.setting {
             Setting::Workers => self.pool.workers,
@@ -109,12 +109,7 @@ impl PoolKnob {
         }
     }
 
-    fn set(&self, value: &KnobValue) -> Applied {
-        let bounds = self.bounds();
-        let Some(number) = value.as_integer().filter(|number| bounds.holds(*number)) else {
-            let Bounds { min, max, .. } = bounds;
-            return Applied::Refused(format!("{value} is not a number from {min} to {max}"));
-        };
+    fn store(&self, number: u64) -> Result<(), String> {
         match self.setting {
             Setting::Workers => self.pool.limit.set_workers(number),
             Setting::QueueLimit => self.pool.limit.set_queue_limit(number),
@@ -124,26 +119,6 @@ impl PoolKnob {
                 .timeout_max_ms_now
                 .store(number, Ordering::Release),
         }
-        if self.effective(number) == number {
-            Applied::Done
-        } else {
-            Applied::Settling
-        }
-    }
-}
-
-impl Knob for PoolKnob {
-    fn read(&self) -> KnobFuture<'_, Result<KnobReading, String>> {
-        Box::pin(async {
-            let target = self.target();
-            Ok(KnobReading {
-                value: KnobValue::Integer(target),
-                effective: KnobValue::Integer(self.effective(target)),
-            })
-        })
-    }
-
-    fn apply<'a>(&'a self, value: &'a KnobValue) -> KnobFuture<'a, Applied> {
-        Box::pin(async { self.set(value) })
+        Ok(())
     }
 }

@@ -2,12 +2,12 @@
 
 use super::{Inner, ThreadPool};
 use crate::fuse::Fuse;
-use crate::knob::{Applied, Knob, KnobFuture, KnobReading, KnobSpec};
+use crate::knob::KnobSpec;
+use crate::number::{Number, NumberKnob};
 use crate::part::{Part, PartFigures, PartKnob};
 use crate::pool::Bounds;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use trimtab_protocol::knob::KnobValue;
 use trimtab_protocol::name::{KnobName, PoolName};
 use trimtab_protocol::state::PoolKind;
 
@@ -47,10 +47,10 @@ impl Part for ThreadPool {
         ];
         let knob = |(spec, setting)| PartKnob {
             spec,
-            knob: Arc::new(ThreadKnob {
+            knob: Arc::new(NumberKnob(ThreadNumber {
                 pool: Arc::clone(inner),
                 setting,
-            }),
+            })),
         };
         specs.map(knob).into()
     }
@@ -76,12 +76,12 @@ enum Setting {
 }
 
 /// One of the three numbers. Setting it takes effect at once; what is above a lowered number is left to end by itself.
-struct ThreadKnob {
+struct ThreadNumber {
     pool: Arc<Inner>,
     setting: Setting,
 }
 
-impl ThreadKnob {
+impl Number for ThreadNumber {
     fn bounds(&self) -> Bounds {
         match self.setting {
             Setting::Workers => self.pool.worker_bounds,
@@ -109,41 +109,16 @@ impl ThreadKnob {
         }
     }
 
-    fn set(&self, value: &KnobValue) -> Applied {
-        let bounds = self.bounds();
-        let Some(number) = value.as_integer().filter(|number| bounds.holds(*number)) else {
-            let Bounds { min, max, .. } = bounds;
-            return Applied::Refused(format!("{value} is not a number from {min} to {max}"));
-        };
+    fn store(&self, number: u64) -> Result<(), String> {
         match self.setting {
             Setting::Workers => {
                 if let Err(error) = self.pool.set_workers(number) {
-                    return Applied::Refused(format!("no more threads are to be had: {error}"));
+                    return Err(format!("no more threads are to be had: {error}"));
                 }
             }
             Setting::QueueLimit => self.pool.queue_limit.store(number, Ordering::Release),
             Setting::TimeoutMs => self.pool.timeout_ms.store(number, Ordering::Release),
         }
-        if self.effective(number) == number {
-            Applied::Done
-        } else {
-            Applied::Settling
-        }
-    }
-}
-
-impl Knob for ThreadKnob {
-    fn read(&self) -> KnobFuture<'_, Result<KnobReading, String>> {
-        Box::pin(async {
-            let target = self.target();
-            Ok(KnobReading {
-                value: KnobValue::Integer(target),
-                effective: KnobValue::Integer(self.effective(target)),
-            })
-        })
-    }
-
-    fn apply<'a>(&'a self, value: &'a KnobValue) -> KnobFuture<'a, Applied> {
-        Box::pin(async { self.set(value) })
+        Ok(())
     }
 }
