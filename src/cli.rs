@@ -11,6 +11,7 @@ mod config;
 mod conform;
 mod decisions;
 mod doctor;
+mod exec;
 mod flame;
 mod freeze;
 mod init;
@@ -23,6 +24,7 @@ mod replay;
 mod reset;
 mod status;
 mod time;
+mod top;
 mod unfreeze;
 mod unpin;
 mod why;
@@ -34,6 +36,7 @@ pub use config::{ConfigCommand, ShowArgs, ShowFormat};
 pub use conform::ConformArgs;
 pub use decisions::DecisionsArgs;
 pub use doctor::DoctorArgs;
+pub use exec::ExecArgs;
 pub use flame::{FlameArgs, FormatArg, KindArg, ViewArg};
 pub use freeze::FreezeArgs;
 pub use init::InitArgs;
@@ -45,6 +48,7 @@ pub use reject::RejectArgs;
 pub use replay::ReplayArgs;
 pub use reset::ResetArgs;
 pub use status::StatusArgs;
+pub use top::TopArgs;
 pub use unfreeze::UnfreezeArgs;
 pub use unpin::UnpinArgs;
 pub use why::WhyArgs;
@@ -62,6 +66,8 @@ use std::process::ExitCode;
 pub enum Command {
     /// Run the sidecar beside a service until it is told to stop
     Run(RunArgs),
+    /// Run a service and the sidecar beside it; ends when the service does, and as it did
+    Exec(ExecArgs),
     /// Check a configuration and profiles, and say all that is wrong with them
     Check(CheckArgs),
     /// Say what this machine and this user lack, for what, and what helps
@@ -73,6 +79,8 @@ pub enum Command {
     Flame(FlameArgs),
     /// Show what a running sidecar sees and does
     Status(StatusArgs),
+    /// Watch a running sidecar on the terminal: its pools, what limits them, what it did and why
+    Top(TopArgs),
     /// Show what a running sidecar decided, sent and was told
     Decisions(DecisionsArgs),
     /// Tell why a pool is as it is: its last change and what limits it now
@@ -119,11 +127,13 @@ impl Command {
     ) -> Result<Exit, RunArgs> {
         Ok(match self {
             Self::Run(args) => return Err(args),
+            Self::Exec(args) => args.execute(console).await,
             Self::Check(args) => args.execute(&vars, console).await,
             Self::Doctor(args) => args.execute(vars, console).await,
             Self::Config(asked) => asked.execute(vars, console),
             Self::Flame(args) => args.execute(console),
             Self::Status(args) => args.execute(console).await,
+            Self::Top(args) => args.execute(vars, console).await,
             Self::Decisions(args) => args.execute(console).await,
             Self::Why(args) => args.execute(console).await,
             Self::Probe(args) => args.execute(console).await,
@@ -205,6 +215,8 @@ pub enum Exit {
     Usage,
     /// The configuration was wrong.
     Config,
+    /// As the service did that it ran.
+    Of(u8),
 }
 
 impl Exit {
@@ -216,6 +228,7 @@ impl Exit {
             Self::Failed => 1,
             Self::Usage => 64,
             Self::Config => 78,
+            Self::Of(code) => code,
         }
     }
 }

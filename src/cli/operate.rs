@@ -1,7 +1,7 @@
 //! What the commands of an operator have in common: where they go, how they are told, and how the answer is shown.
 
 use super::check::write_json;
-use super::client::{Client, default_socket, host_id};
+use super::client::{Client, ClientError, default_socket, host_id};
 use super::{ConfigArgs, Console, Exit, Format, ended};
 use crate::config::{self, Overrides};
 use crate::telemetry::escaped;
@@ -33,6 +33,17 @@ pub struct OperateArgs {
     pub output: Format,
 }
 
+/// Why a command was not given, or has no answer.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum NotGiven {
+    #[error(transparent)]
+    Config(#[from] config::ConfigErrors),
+    #[error(transparent)]
+    Body(#[from] serde_json::Error),
+    #[error(transparent)]
+    Client(#[from] ClientError),
+}
+
 impl OperateArgs {
     /// Gives a command and shows the answer: 0 when it was done, 1 when it was not, or not in full, 78 when the configuration
     /// that is to tell the socket is wrong.
@@ -43,20 +54,8 @@ impl OperateArgs {
         vars: Overrides,
         console: &mut Console<'_>,
     ) -> Exit {
-        let (socket, host) = match self.target(vars) {
-            Ok(target) => target,
-            Err(errors) => return console.refuse(&errors),
-        };
-        let body = match serde_json::to_vec(request) {
-            Ok(body) => Bytes::from(body),
-            Err(error) => return console.fail(&error),
-        };
-        let dry_run = if self.dry_run { "?dry_run=true" } else { "" };
-        let path = format!("/api/v1/hosts/{host}/{word}{dry_run}");
-        match Client::Socket(socket)
-            .post::<CommandReceipt>(&path, body)
-            .await
-        {
+        match self.ask(word, request, vars).await {
+            Err(NotGiven::Config(errors)) => console.refuse(&errors),
             Err(error) => console.fail(&escaped(&error.to_string())),
             Ok(receipt) => {
                 let whole = receipt.missing.is_none();
@@ -68,6 +67,20 @@ impl OperateArgs {
                 ended(written.map(|()| exit))
             }
         }
+    }
+
+    /// Gives a command and brings the answer.
+    pub(super) async fn ask(
+        &self,
+        word: &str,
+        request: &impl Serialize,
+        vars: Overrides,
+    ) -> Result<CommandReceipt, NotGiven> {
+        let (socket, host) = self.target(vars)?;
+        let body = Bytes::from(serde_json::to_vec(request)?);
+        let dry_run = if self.dry_run { "?dry_run=true" } else { "" };
+        let path = format!("/api/v1/hosts/{host}/{word}{dry_run}");
+        Ok(Client::Socket(socket).post(&path, body).await?)
     }
 
     /// The socket and the host. A configuration is read only for what the command line does not say.

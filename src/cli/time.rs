@@ -4,8 +4,15 @@
 pub(super) fn utc(at_ms: u64) -> String {
     let seconds = at_ms / 1_000;
     let (year, month, day) = date(seconds / 86_400);
+    let clock = clock(at_ms);
+    format!("{year:04}-{month:02}-{day:02} {clock}Z")
+}
+
+/// The time of day of a moment in milliseconds since 1970, as `15:04:05`.
+pub(super) fn clock(at_ms: u64) -> String {
+    let seconds = at_ms / 1_000;
     let (hour, minute, second) = (seconds / 3_600 % 24, seconds / 60 % 60, seconds % 60);
-    format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}Z")
+    format!("{hour:02}:{minute:02}:{second:02}")
 }
 
 /// The date of a day since 1970-01-01. Years are counted from March, so that the day that leap years add is their last.

@@ -156,6 +156,18 @@ fn basis(pool: &PoolStatus) -> String {
     }
 }
 
+/// The knobs that a decision sets, and the lines of the profile that bound it.
+pub(super) fn set_words(record: &DecisionRecord, out: &mut dyn Write) -> io::Result<()> {
+    for (knob, change) in record.change.iter().flat_map(|change| &change.set) {
+        let line = format!("    {knob}: {} -> {}", change.from, change.to);
+        writeln!(out, "{}", escaped(&line))?;
+    }
+    for citation in &record.bound_by {
+        writeln!(out, "    bound by {}", escaped(&citation.to_string()))?;
+    }
+    Ok(())
+}
+
 fn limits(record: &DecisionRecord, out: &mut dyn Write) -> io::Result<()> {
     let load = record.load.map_or_else(
         || "an unknown load".to_owned(),
@@ -173,7 +185,7 @@ fn limits(record: &DecisionRecord, out: &mut dyn Write) -> io::Result<()> {
     evidence(&record.evidence, out)
 }
 
-fn evidence(evidence: &Evidence, out: &mut dyn Write) -> io::Result<()> {
+pub(super) fn evidence(evidence: &Evidence, out: &mut dyn Write) -> io::Result<()> {
     for (title, window) in [("before", &evidence.before), ("then", &evidence.now)] {
         if let Some(window) = window {
             writeln!(out, "    {title}: {}", figures(window))?;
