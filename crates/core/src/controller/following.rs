@@ -61,6 +61,33 @@ impl Tuner {
             .ok_or_else(|| Box::new(Choice::hold(held)))
     }
 
+    /// Nothing ends well any more, and what is begun is cut by a timeout that is closer than the one that people chose: that was
+    /// made for times that are over, and goes back by steps, without proof.
+    pub(super) fn loosened_timeout(&self, tick: &PoolTick<'_>) -> Option<Proposal> {
+        let knob = tick.pool.knobs.get(KnobName::TIMEOUT_MS)?;
+        let (now, chosen) = (knob.value.as_integer()?, knob.baseline.as_integer()?);
+        let (_, most) = bounds(tick, KnobName::TIMEOUT_MS)?;
+        let value = now.saturating_mul(2).min(chosen).min(most);
+        if value <= now || !self.follow.cuts_many() || self.watch.stuck_for(tick.now).is_none() {
+            return None;
+        }
+        let (p999_us, successes) = self.follow.seen()?;
+        let reason = Reason::TimeoutFollows { p999_us, successes };
+        Some(Proposal {
+            knob: KnobName::from(KnobName::TIMEOUT_MS),
+            value,
+            direction: Direction::Up,
+            purpose: Purpose::Return,
+            pressing: true,
+            reason,
+            expectation: Expectation {
+                goodput_per_s: 0.0,
+                least_gain_per_s: 0.0,
+            },
+            cost_s: 0.0,
+        })
+    }
+
     fn wished_timeout(&mut self, tick: &PoolTick<'_>) -> Option<Wish> {
         let now = value(tick.pool, KnobName::TIMEOUT_MS)?;
         let bounds = bounds(tick, KnobName::TIMEOUT_MS)?;
