@@ -10,6 +10,7 @@ mod chaos;
 mod ci;
 mod openapi;
 mod rust;
+mod terminal;
 mod tidy;
 mod tree;
 
@@ -25,7 +26,8 @@ usage: cargo xtask <chore>
   ci [--quick]       run all that a change must pass; with --quick leave out the
                      documentation, cargo-deny, chaos and the demo
   chaos [--quick | --full | --fault F13]
-                     do bad things to real sidecars and hosts, and look";
+                     do bad things to real sidecars and hosts, and look
+  terminal           record `trimtab top` beside the demo into docs/images";
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -43,6 +45,7 @@ fn main() -> ExitCode {
         ["chaos", "--fault", fault] => {
             chaos::run(&root, &chaos::Extent::Fault((*fault).to_owned()))
         }
+        ["terminal"] => terminal::run(&root),
         ["help" | "--help" | "-h"] => {
             println!("{USAGE}");
             return ExitCode::SUCCESS;
