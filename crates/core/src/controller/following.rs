@@ -15,8 +15,8 @@ use trimtab_protocol::name::KnobName;
 const STEADY_S: f64 = 5.0;
 /// A change of them is watched for so many seconds ...
 const WATCH_S: f64 = 3.0;
-/// ... but hardly at all while jobs hang, for then more workers wait for their turn to be tried.
-const HANGING_WATCH_S: f64 = 0.5;
+/// ... but a timeout hardly at all while jobs hang or work waits in another pool, for then workers wait for their turn.
+const MAKING_ROOM_S: f64 = 0.5;
 /// ... and undone when the share of work that ends in time fell by so many standard errors and this share.
 const FELL: (f64, f64) = (3.0, 0.02);
 /// With more changes than this within a minute, what is left of the rate is for the workers.
@@ -147,7 +147,7 @@ impl Tuner {
 
     /// A timeout does harm only by cutting work that would have ended. The share of good work says little about it: it moves
     /// with the load, which is often why the timeout moves.
-    fn judge_timeout(&self, now: &WindowFigures) -> Option<(Action, Reason)> {
+    fn judge_timeout(&self, now: &WindowFigures, contended: bool) -> Option<(Action, Reason)> {
         let trial = self.trial.as_ref()?;
         if trial.knob.as_str() != KnobName::TIMEOUT_MS {
             return None;
@@ -167,7 +167,12 @@ impl Tuner {
             }
         };
         let hangs = self.follow.held(Some(trial.to)) > 0.0;
-        let watched = now.seconds >= if hangs { HANGING_WATCH_S } else { WATCH_S };
+        let least_s = if hangs || contended {
+            MAKING_ROOM_S
+        } else {
+            WATCH_S
+        };
+        let watched = now.seconds >= least_s;
         let seconds = now.seconds;
         Some(if cuts && trial.direction == Direction::Down {
             (Action::RollBack, Reason::DidNotPay { verdict })
@@ -179,7 +184,12 @@ impl Tuner {
     }
 
     /// A knob that follows stays where it is unless less work ends in time under it.
-    pub(super) fn judge_following(&self, workers: u64, slo_ms: Option<u64>) -> (Action, Reason) {
+    pub(super) fn judge_following(
+        &self,
+        workers: u64,
+        slo_ms: Option<u64>,
+        contended: bool,
+    ) -> (Action, Reason) {
         let figures = |trial: &super::trial::Trial| {
             let now = trial.window.figures(workers, slo_ms)?;
             Some((trial.before_figures.clone(), now))
@@ -187,7 +197,7 @@ impl Tuner {
         let Some((before, now)) = self.trial.as_ref().and_then(figures) else {
             return (Action::Hold, Reason::Settling);
         };
-        if let Some(judged) = self.judge_timeout(&now) {
+        if let Some(judged) = self.judge_timeout(&now, contended) {
             return judged;
         }
         let (gain, error) = share_gained(&before, &now);
