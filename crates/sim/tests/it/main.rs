@@ -5,6 +5,7 @@
     reason = "a test that finds nothing where something must be should stop there"
 )]
 
+mod collapses;
 mod events;
 mod host;
 mod laws;
