@@ -5,8 +5,10 @@
     reason = "a test that finds nothing where something must be should stop there"
 )]
 
+mod bad;
 mod events;
 mod host;
 mod laws;
 mod leagues;
+mod outer;
 mod support;
