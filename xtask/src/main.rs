@@ -25,7 +25,10 @@ usage: cargo xtask <chore>
   ci [--quick]       run all that a change must pass; with --quick leave out the
                      documentation, cargo-deny, chaos and the demo
   chaos [--quick | --full | --fault F13]
-                     do bad things to real sidecars and hosts, and look";
+                     do bad things to real sidecars and hosts, and look
+  beside REQUESTS PAIRS
+                     a service beside a sidecar that is killed, hung or flooding,
+                     against the same without; 1000000 20 for the record";
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -43,6 +46,7 @@ fn main() -> ExitCode {
         ["chaos", "--fault", fault] => {
             chaos::run(&root, &chaos::Extent::Fault((*fault).to_owned()))
         }
+        ["beside", requests, pairs] => chaos::beside(&root, requests, pairs),
         ["help" | "--help" | "-h"] => {
             println!("{USAGE}");
             return ExitCode::SUCCESS;

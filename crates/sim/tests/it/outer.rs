@@ -29,7 +29,7 @@ fn whoever_goes_back_and_forth_over_a_person_is_found() {
         let pool = observation.state.fresh()?.pools.get("main")?;
         let workers = pool.knobs.get(KnobName::WORKERS)?.value.as_integer()?;
         let second = observation.at_ms / 1_000;
-        (second % 300 == 0).then_some(if second % 600 == 0 {
+        (second.is_multiple_of(300)).then_some(if second.is_multiple_of(600) {
             workers + 1
         } else {
             workers - 1
