@@ -224,8 +224,17 @@ async fn serve<T>(
 /// Says 503 to one connection. What it sent is read first: closing over unread bytes would take the answer back.
 async fn refuse(stream: TcpStream, _permit: OwnedSemaphorePermit) {
     let mut buffer = [0; 1_024];
-    let listening = timeout(REFUSAL, stream.readable()).await;
-    if matches!(listening, Ok(Ok(()))) && stream.try_read(&mut buffer).is_ok() {
+    let listening = timeout(REFUSAL, async {
+        loop {
+            stream.readable().await?;
+            match stream.try_read(&mut buffer) {
+                // It was said to be readable and is not yet.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                heard => return heard,
+            }
+        }
+    });
+    if matches!(listening.await, Ok(Ok(_))) {
         // The answer fits any socket's buffer, and a peer that is gone needs none.
         let _told = stream.try_write(BUSY);
     }

@@ -20,6 +20,7 @@ mod pages;
 mod reference;
 mod reload;
 mod replay;
+mod shedding;
 mod starts;
 mod support;
 mod terminal;

@@ -3,6 +3,7 @@
 //! Each case counts what it did and proves that it happened; a fault that did nothing is a failure of the campaign. What each
 //! fault is, and which of the fifty have a case here or elsewhere, stands in `docs/reliability.md`.
 
+mod beside;
 mod cases;
 mod control;
 mod crowd;
@@ -169,6 +170,21 @@ pub(crate) fn run(root: &Path, extent: &Extent) -> Result<()> {
     std::fs::remove_dir_all(&bench.directory).context("the bench cannot be cleared")?;
     ensure!(failed == 0, "{failed} cases found something");
     Ok(())
+}
+
+/// Measures a service beside a sidecar in trouble, and prints the table.
+///
+/// # Errors
+/// When a request failed because of it.
+pub(crate) fn beside(root: &Path, requests: &str, pairs: &str) -> Result<()> {
+    let extent = beside::Extent {
+        requests: requests.parse().context("how many requests?")?,
+        pairs: pairs.parse().context("how many pairs?")?,
+    };
+    let bench = bench(root, &Extent::Quick)?;
+    let measured = beside::run(&bench, extent);
+    std::fs::remove_dir_all(&bench.directory).context("the bench cannot be cleared")?;
+    measured
 }
 
 /// Builds what is run, and a directory for it.

@@ -1,5 +1,7 @@
 //! The command line.
 
+mod bad;
+mod outer;
 mod random;
 
 use crate::compare::{Contest, Start, standings};
@@ -61,6 +63,10 @@ enum Command {
     Sweep(SweepArgs),
     /// The distribution over hosts drawn at random, and the worst ten.
     Random(random::RandomArgs),
+    /// The sidecar between a loop that adds hosts and a person who edits knobs, and without it.
+    Outer(outer::OuterArgs),
+    /// Bad profiles under load, and how long what they ask for stays in force where it does harm.
+    BadProfiles(bad::BadArgs),
     /// Draw sizes, load, goodput and p99 over time as an SVG, with decisions marked.
     Plot(PlotArgs),
     /// Run the product's controller once and record all that it read and decided.
@@ -234,9 +240,19 @@ fn run(cli: Cli, out: &mut dyn Write) -> Done {
         Command::Compare(args) => compare(&args, out),
         Command::Sweep(args) => sweep_one(&args, out),
         Command::Random(args) => random::random(&args, out).map(|()| ExitCode::SUCCESS),
+        Command::Outer(args) => outer::outer(&args, out).map(code),
+        Command::BadProfiles(args) => bad::bad_profiles(&args, out).map(code),
         Command::Plot(args) => plot(&args),
         Command::Record(args) => record(&args),
         Command::Replay(args) => replay(&args, out),
+    }
+}
+
+fn code(held: bool) -> ExitCode {
+    if held {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
     }
 }
 

@@ -45,6 +45,8 @@ pub(crate) struct Board {
     pub(crate) generation: Generation,
     pub(crate) revision: Revision,
     pub(crate) trial: Option<Trial>,
+    /// What a person holds: until when, and what stood there before.
+    pins: BTreeMap<KnobName, (f64, KnobValue)>,
     /// Changes within the last minute.
     recent: VecDeque<f64>,
     /// Sets that were confirmed; going back to one is never refused for its step.
@@ -86,6 +88,7 @@ impl Host {
             generation: Generation::default(),
             revision: Revision::default(),
             trial: None,
+            pins: BTreeMap::new(),
             recent: VecDeque::new(),
             proven: Vec::new(),
         });
@@ -130,6 +133,33 @@ impl Host {
             board.trial = None;
             board.set(values);
         }
+    }
+
+    /// A person sets values by hand, past all steps and rates: an open trial of the pool is undone first. With a time they
+    /// are pinned until then; after it what stood before comes back.
+    pub fn set_by_person(
+        &mut self,
+        pool: usize,
+        values: &BTreeMap<KnobName, KnobValue>,
+        pinned_until: Option<f64>,
+    ) {
+        let Some(board) = self.boards.get_mut(pool) else {
+            return;
+        };
+        board.undo();
+        for (name, knob) in board
+            .knobs
+            .iter()
+            .filter(|(name, _)| values.contains_key(*name))
+        {
+            // Who pins a pinned knob anew holds it for longer, and what came before the first pin is still to come back.
+            let before = board.pins.remove(name).map(|(_, before)| before);
+            if let Some(until) = pinned_until {
+                let before = before.unwrap_or_else(|| knob.value.clone());
+                board.pins.insert(name.clone(), (until, before));
+            }
+        }
+        board.set(values);
     }
 
     /// The lease, as the state shows it.
@@ -195,6 +225,7 @@ impl Host {
             if board.trial.as_ref().is_some_and(over) {
                 board.undo();
             }
+            board.release_pins(now);
         }
     }
 
@@ -202,9 +233,11 @@ impl Host {
     #[must_use]
     pub fn next_due(&self) -> f64 {
         let trials = self.boards.iter().filter_map(|board| board.trial.as_ref());
+        let pins = self.boards.iter().flat_map(|board| board.pins.values());
         let lease = self.lease_ends.into_iter();
         trials
             .map(|trial| trial.deadline)
+            .chain(pins.map(|(until, _)| *until))
             .chain(lease)
             .fold(f64::INFINITY, f64::min)
     }
@@ -225,6 +258,23 @@ impl Board {
         if let Some(trial) = self.trial.take() {
             self.set(&trial.before);
         }
+    }
+
+    fn release_pins(&mut self, now: f64) {
+        let over = self.pins.extract_if(.., |_, (until, _)| *until <= now);
+        let values: BTreeMap<KnobName, KnobValue> =
+            over.map(|(name, (_, before))| (name, before)).collect();
+        if !values.is_empty() {
+            // Values come back under a trial of another knob, which so is no longer what was begun.
+            self.undo();
+            self.set(&values);
+        }
+    }
+
+    /// How long a person still holds a knob, in milliseconds.
+    pub(crate) fn pinned_for_ms(&self, name: &KnobName, now: f64) -> Option<u64> {
+        let (until, _) = self.pins.get(name)?;
+        Some(whole((until - now).max(0.0) * 1e3))
     }
 
     fn targets(&self) -> BTreeMap<KnobName, KnobValue> {
@@ -268,4 +318,30 @@ fn knob(name: &str, value: u64, (min, max): (u64, u64)) -> (KnobName, KnobState)
         pinned_for_ms: None,
     };
     (KnobName::from(name), state)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_person_pins_stays_and_then_what_stood_before_comes_back() {
+        let scenario = crate::plants::draw(0).scenario;
+        let mut host = Host::new(&scenario, 0, 0.0);
+        let before = host.setting(0).workers;
+        let pinned = BTreeMap::from([(
+            KnobName::from(KnobName::WORKERS),
+            KnobValue::Integer(before + 7),
+        )]);
+        host.set_by_person(0, &pinned, Some(60.0));
+        assert_eq!(host.next_due().to_bits(), 60_f64.to_bits());
+        host.advance(59.0);
+        assert_eq!(host.setting(0).workers, before + 7);
+        let board = &host.boards[0];
+        let workers = KnobName::from(KnobName::WORKERS);
+        assert_eq!(board.pinned_for_ms(&workers, 59.0), Some(1_000));
+        host.advance(60.0);
+        assert_eq!(host.setting(0).workers, before);
+        assert_eq!(host.boards[0].pinned_for_ms(&workers, 60.0), None);
+    }
 }

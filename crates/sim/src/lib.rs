@@ -4,6 +4,7 @@
 //! the very `trimtab_core::controller::Controller` of the sidecar, or one of its rivals, on the same jobs. It reads no clock to
 //! simulate, and a seed gives the same run on any machine.
 
+pub mod bad;
 pub mod cli;
 pub mod compare;
 pub mod dice;
@@ -12,6 +13,7 @@ pub mod host;
 pub mod journal;
 pub mod number;
 pub mod oracle;
+pub mod outer;
 pub mod parallel;
 pub mod plant;
 pub mod plants;

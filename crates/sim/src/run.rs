@@ -10,6 +10,7 @@ use std::collections::VecDeque;
 use trimtab_core::controller::Controller;
 use trimtab_core::decision::{Decision, LeaseWish, Orders, Step};
 use trimtab_core::observation::{Answer, Observation, Receipt};
+use trimtab_core::profile::Settings;
 use trimtab_protocol::decision::Absence;
 use trimtab_protocol::name::PoolName;
 use trimtab_protocol::problem::{Problem, ProblemKind};
@@ -45,6 +46,15 @@ pub enum Driver<'a> {
     Schedule(&'a [(f64, Vec<u64>)]),
     /// The product's controller.
     Controller(Box<Controller>),
+    /// The product's controller, which is told other settings on the way.
+    Adopting {
+        /// The controller.
+        controller: Box<Controller>,
+        /// When, in seconds.
+        at: f64,
+        /// What it is told then.
+        settings: Option<Box<Settings>>,
+    },
     /// A rival.
     Rival(Box<dyn Rival + 'a>),
 }
@@ -55,8 +65,25 @@ impl std::fmt::Debug for Driver<'_> {
             Self::Nobody => "Nobody",
             Self::Schedule(_) => "Schedule",
             Self::Controller(_) => "Controller",
+            Self::Adopting { .. } => "Adopting",
             Self::Rival(_) => "Rival",
         })
+    }
+}
+
+impl Driver<'_> {
+    /// Other settings are adopted once it is time.
+    fn adopt_by(&mut self, now: f64) {
+        if let Self::Adopting {
+            controller,
+            at,
+            settings,
+        } = self
+            && now >= *at
+            && let Some(settings) = settings.take()
+        {
+            controller.adopt(*settings);
+        }
     }
 }
 
@@ -106,6 +133,19 @@ impl Outcome {
 /// Somebody who looks on: each tick's observation, the decision on it, and the second that begins.
 pub type Onlooker<'a> = dyn FnMut(&Observation, Option<&Decision>, &Second) + 'a;
 
+/// What else acts on the host, whoever is at the knobs: a loop around it, or a person.
+pub trait Outside {
+    /// Acts at the beginning of a second, before anybody looks.
+    fn act(&mut self, world: &mut World<'_>);
+}
+
+/// Nothing else acts on the host.
+struct NobodyElse;
+
+impl Outside for NobodyElse {
+    fn act(&mut self, _: &mut World<'_>) {}
+}
+
 /// How a run is made.
 #[derive(Debug)]
 pub struct Run<'a> {
@@ -128,6 +168,16 @@ impl Run<'_> {
 
     /// Runs it with an onlooker.
     pub fn watched(&self, driver: Driver<'_>, onlooker: &mut Onlooker<'_>) -> Outcome {
+        self.among(driver, &mut NobodyElse, onlooker)
+    }
+
+    /// Runs it with somebody else who acts on the host too.
+    pub fn among(
+        &self,
+        driver: Driver<'_>,
+        outside: &mut dyn Outside,
+        onlooker: &mut Onlooker<'_>,
+    ) -> Outcome {
         let inside = self.league == League::InProcess && matches!(driver, Driver::Rival(_));
         let mut stage = Stage {
             world: World::new(self.scenario, self.trace, self.seed, inside),
@@ -137,7 +187,7 @@ impl Run<'_> {
             receipts: Vec::new(),
             outcome: Outcome::default(),
         };
-        stage.play(driver, onlooker);
+        stage.play(driver, outside, onlooker);
         stage.finish()
     }
 }
@@ -155,12 +205,19 @@ struct Stage<'a> {
 }
 
 impl Stage<'_> {
-    fn play(&mut self, mut driver: Driver<'_>, onlooker: &mut Onlooker<'_>) {
+    fn play(
+        &mut self,
+        mut driver: Driver<'_>,
+        outside: &mut dyn Outside,
+        onlooker: &mut Onlooker<'_>,
+    ) {
         let duration = self.world.scenario().duration;
         let mut tick = 0.0;
         while tick < duration {
             self.run_to(tick, &mut driver);
+            outside.act(&mut self.world);
             let second = self.second();
+            driver.adopt_by(tick);
             match &mut driver {
                 Driver::Nobody => {}
                 Driver::Schedule(schedule) => {
@@ -172,7 +229,7 @@ impl Stage<'_> {
                         self.set_sizes(sizes);
                     }
                 }
-                Driver::Controller(controller) => {
+                Driver::Controller(controller) | Driver::Adopting { controller, .. } => {
                     let receipts = std::mem::take(&mut self.receipts);
                     let observation = self.world.observe(self.league, receipts);
                     let decision = controller.handle_observation(observation.clone());

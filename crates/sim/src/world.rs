@@ -70,6 +70,8 @@ pub struct World<'a> {
     reach: Reach,
     down_until: Option<f64>,
     runs: u64,
+    /// The share of the jobs that comes here; the others go to hosts like this one.
+    share: f64,
     /// How often the host was killed for memory.
     pub kills: u64,
     senses: senses::Senses,
@@ -116,6 +118,7 @@ impl<'a> World<'a> {
             reach: Reach::default(),
             down_until: None,
             runs: 0,
+            share: 1.0,
             kills: 0,
             senses: senses::Senses::new(Dice::new(seed, 1_000_001), scenario.pools.len()),
         };
@@ -234,9 +237,13 @@ impl<'a> World<'a> {
             return;
         };
         site.next_arrival += 1;
+        if job.luck >= self.share {
+            return;
+        }
         site.pool.achieved.arrived += 1;
         if self.down_until.is_none() {
-            self.at_pool(index, |pool| pool.arrive(Arrival { ..job }));
+            let luck = job.luck / self.share;
+            self.at_pool(index, |pool| pool.arrive(Arrival { luck, ..job }));
         }
     }
 
@@ -321,6 +328,22 @@ impl<'a> World<'a> {
             self.down_until = Some(self.now + DOWN_S);
         }
         self.settle_all();
+    }
+
+    /// From now on this share of the jobs comes here.
+    pub fn set_share(&mut self, share: f64) {
+        self.share = share;
+    }
+
+    /// A person sets values of a pool; with a time in seconds they are pinned until then.
+    pub fn set_by_person(
+        &mut self,
+        index: usize,
+        values: &BTreeMap<KnobName, KnobValue>,
+        pinned_until: Option<f64>,
+    ) {
+        self.host.set_by_person(index, values, pinned_until);
+        self.follow();
     }
 
     /// Sets values of a pool past the control API: what a rival of ours does.

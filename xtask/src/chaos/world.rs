@@ -70,7 +70,10 @@ impl Drop for Process {
     }
 }
 
-/// A host with thirty clients, which is more than its ten workers take up at once.
+/// The clients of a host: more than its ten workers take up at once.
+const CLIENTS: usize = 30;
+
+/// A host under load.
 pub(super) struct World<'b> {
     bench: &'b Bench,
     pub(super) directory: PathBuf,
@@ -82,12 +85,21 @@ pub(super) struct World<'b> {
 
 impl<'b> World<'b> {
     pub(super) fn new(bench: &'b Bench, name: &str) -> Result<Self> {
+        Self::under(bench, name, CLIENTS)
+    }
+
+    /// A host that nobody asks anything of yet.
+    pub(super) fn idle(bench: &'b Bench, name: &str) -> Result<Self> {
+        Self::under(bench, name, 0)
+    }
+
+    fn under(bench: &'b Bench, name: &str, clients: usize) -> Result<Self> {
         let directory = bench.directory.join(name);
         fs::create_dir_all(&directory)?;
         let address = free_address()?;
         let host = start_host(bench, &directory, &address)?;
         until("the service", || wire::get(&address, "/").ok())?;
-        let load = Load::start(&address);
+        let load = Load::start(&address, clients);
         let world = Self {
             bench,
             directory,
@@ -106,6 +118,11 @@ impl<'b> World<'b> {
         self.host = start_host(self.bench, &self.directory, &self.address)?;
         until("the host's next run", || self.state().ok())?;
         Ok(())
+    }
+
+    /// Where it serves.
+    pub(super) fn address(&self) -> &str {
+        &self.address
     }
 
     pub(super) fn socket(&self) -> PathBuf {
@@ -277,13 +294,13 @@ struct Load {
 }
 
 impl Load {
-    fn start(address: &str) -> Self {
+    fn start(address: &str, clients: usize) -> Self {
         let (stop, good, broken) = (
             Arc::<AtomicBool>::default(),
             Arc::<AtomicU64>::default(),
             Arc::<AtomicU64>::default(),
         );
-        let threads = (0..30).map(|_| {
+        let threads = (0..clients).map(|_| {
             let (address, stop) = (address.to_owned(), Arc::clone(&stop));
             let (good, broken) = (Arc::clone(&good), Arc::clone(&broken));
             thread::spawn(move || {

@@ -130,6 +130,10 @@ impl Board {
                     format!("there is no knob `{name}`"),
                 ));
             };
+            if self.pinned_for_ms(name, now).is_some() {
+                let detail = format!("a person holds `{name}`");
+                return Err(refusal(ProblemKind::Pinned, detail));
+            }
             if !takes(knob, value, proven) {
                 let detail = format!("`{name}` does not go from {} to {value}", knob.value);
                 return Err(refusal(ProblemKind::Value, detail));

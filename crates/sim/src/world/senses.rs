@@ -267,6 +267,7 @@ impl World<'_> {
         let mut knobs = board.knobs.clone();
         for (name, knob) in &mut knobs {
             knob.effective = knob.value.clone();
+            knob.pinned_for_ms = board.pinned_for_ms(name, self.now);
             // A shrink ends nothing that runs.
             if name.as_str() == KnobName::WORKERS {
                 let workers = pool.busy().max(pool.setting.workers);

@@ -5,9 +5,11 @@
     reason = "a test that finds nothing where something must be should stop there"
 )]
 
+mod bad;
 mod collapses;
 mod events;
 mod host;
 mod laws;
 mod leagues;
+mod outer;
 mod support;
