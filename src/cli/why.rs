@@ -187,7 +187,8 @@ fn limits(record: &DecisionRecord, out: &mut dyn Write) -> io::Result<()> {
 
 pub(super) fn evidence(evidence: &Evidence, out: &mut dyn Write) -> io::Result<()> {
     for (title, window) in [("before", &evidence.before), ("then", &evidence.now)] {
-        if let Some(window) = window {
+        // Nothing was measured yet: there is no figure to show.
+        if let Some(window) = window.as_ref().filter(|window| window.seconds > 0.0) {
             writeln!(out, "    {title}: {}", figures(window))?;
         }
     }

@@ -136,6 +136,7 @@ pub fn because(reason: &Reason) -> String {
         | Reason::ServiceChanged { .. }
         | Reason::KnownAgain { .. }
         | Reason::Collapsed { .. }
+        | Reason::TooLate { .. }
         | Reason::QueueFollows { .. }
         | Reason::TimeoutFollows { .. }
         | Reason::Relaxed { .. }
@@ -291,7 +292,7 @@ fn starved(queued: f64, lost_per_s: f64) -> String {
 
 fn look_below(queued: f64, lost_per_s: f64) -> String {
     format!(
-        "more workers did not pay while work waits ({} in the queue, {} lost a second), so fewer are looked at",
+        "work waits ({} in the queue, {} lost a second), and whether fewer workers do as much is not known yet",
         figure(queued),
         figure(lost_per_s)
     )

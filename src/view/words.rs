@@ -55,6 +55,7 @@ pub fn kind(reason: &Reason) -> &'static str {
         Reason::Relaxed { .. } => "relaxed",
         Reason::NeedsNoProof => "needs_no_proof",
         Reason::LookBelow { .. } => "look_below",
+        Reason::TooLate { .. } => "too_late",
         Reason::CpuFull { .. } => "cpu_full",
         Reason::ProfileSets => "profile_sets",
         Reason::MemoryHigh { .. } => "memory_high",

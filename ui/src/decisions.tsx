@@ -143,7 +143,8 @@ function Waiting() {
   );
 }
 
-function wanted(page: Store, change: Change): boolean {
+/** Whether the list's filter lets a change through. */
+export function wanted(page: Store, change: Change): boolean {
   const planned = change.fate === "advised" || change.fate === "observed";
   const kind = page.kind === "all" || change.fate === page.kind || (page.kind === "planned" && planned);
   return kind && (page.onlyPool === undefined || page.onlyPool === change.pool);

@@ -37,7 +37,11 @@ function Asked({ deed }: { deed: Deed }) {
       setRefusal(undefined);
       setAsksToken(false);
       if (dry) setPreview(receipts);
-      else done(deed, receipts, answers);
+      else {
+        // Closed, and not only taken away: then the focus goes back to where it was.
+        dialog.current?.close();
+        done(deed, receipts, answers);
+      }
     } catch (error) {
       const refused = error instanceof Refusal ? error : new Refusal(0, String(error));
       setPreview(undefined);

@@ -83,6 +83,11 @@ export function Flamegraph() {
           aria-label="Find a function"
           value={find}
           onInput={(event) => setFind(event.currentTarget.value)}
+          onKeyDown={(event) => {
+            if (event.key !== "Escape") return;
+            setFind("");
+            event.currentTarget.blur();
+          }}
         />
       </div>
       {answer?.state === "here" ? (

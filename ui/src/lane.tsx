@@ -44,7 +44,10 @@ export function Lane({ offset, width }: { offset: number; width: number }) {
             aria-label={
               many ? `${mark.changes.length} decisions from ${name(change)}` : `Decision ${name(change)}`
             }
-            onClick={() => openCard(mark.changes, openChange)}
+            onClick={() => {
+              store.set({ kind: "all", onlyPool: undefined });
+              openCard(mark.changes, openChange);
+            }}
           >
             <span>{many ? `×${mark.changes.length}` : (change.generation ?? "")}</span>
             <Glyph fate={change.fate} />
@@ -55,12 +58,12 @@ export function Lane({ offset, width }: { offset: number; width: number }) {
   );
 }
 
-/** Opens the card of a mark's change; pressed again, that of its next one. */
-function openCard(changes: Change[], open: string | undefined): void {
+/** Opens the card of the first of some changes, and moves there; again, that of the next one. */
+export function openCard(changes: Change[], open: string | undefined): void {
   const at = changes.findIndex(({ key }) => key === open);
   const next = changes[(at + 1) % changes.length];
   if (!next) return;
-  store.set({ openChange: next.key, kind: "all", onlyPool: undefined });
+  store.set({ openChange: next.key });
   requestAnimationFrame(() => {
     const card = document.getElementById(cardId(next));
     card?.scrollIntoView({ block: "nearest" });

@@ -3,20 +3,20 @@
 import { render } from "preact";
 import "uplot/dist/uPlot.min.css";
 import "./style.css";
-import { dropCursor, moveCursor } from "./chart.tsx";
 import { Charts } from "./charts.tsx";
 import { Decisions } from "./decisions.tsx";
 import * as deeds from "./deeds.ts";
 import { Done, HandDialog } from "./dialog.tsx";
 import { Flamegraph } from "./flame.tsx";
 import * as format from "./format.ts";
+import { Help } from "./help.tsx";
+import { pressed } from "./keys.ts";
 import { Lead } from "./lead.tsx";
 import { HandsOfPool, Pools } from "./pools.tsx";
 import { Profiles } from "./profiles.tsx";
 import { StateBar } from "./states.tsx";
 import { store, useStore } from "./store.ts";
-
-const THEME_KEY = "trimtab-theme";
+import { restoreTheme, switchTheme } from "./theme.ts";
 
 function Page() {
   const { status, link } = useStore();
@@ -45,13 +45,13 @@ function Page() {
           <a href="/readyz?verbose">checks</a>
         </span>
         <span>Times are local.</span>
-        <span>
-          <kbd>d</kbd> next decision, <kbd>f</kbd> freeze, <kbd>/</kbd> find, <kbd>←</kbd> <kbd>→</kbd>{" "}
-          cursor, with <kbd>Shift</kbd> the chosen time, <kbd>Esc</kbd> show all, <kbd>t</kbd> theme
-        </span>
+        <button type="button" class="lnk" onClick={() => store.set({ help: true })}>
+          Keys, signs and words
+        </button>
       </footer>
       <HandDialog />
       <HandsOfPool />
+      <Help />
     </div>
   );
 }
@@ -87,6 +87,15 @@ function Header() {
           <a href="#profiles">Profiles</a>
         </nav>
         <div class="hands">
+          <button
+            type="button"
+            class="btn quiet icon"
+            aria-label="Help: keys, signs and words"
+            aria-keyshortcuts="?"
+            onClick={() => store.set({ help: true })}
+          >
+            <span aria-hidden="true">?</span>
+          </button>
           <button
             type="button"
             class="btn quiet icon"
@@ -130,56 +139,6 @@ function Logo() {
       <path class="logo-b" d="M15 9.2l5.4 2.9v6.6L15 15.8z" />
     </svg>
   );
-}
-
-function switchTheme(): void {
-  const root = document.documentElement;
-  const dark = matchMedia("(prefers-color-scheme: dark)").matches;
-  const now = root.dataset.theme ?? (dark ? "dark" : "light");
-  root.dataset.theme = now === "dark" ? "light" : "dark";
-  try {
-    localStorage.setItem(THEME_KEY, root.dataset.theme);
-  } catch {
-    // Storage may be forbidden; then the choice lasts as long as the page.
-  }
-  store.changed();
-}
-
-function pressed(event: KeyboardEvent): void {
-  const target = event.target as HTMLElement;
-  if (event.ctrlKey || event.metaKey || event.altKey || /^(input|select|textarea)$/i.test(target.tagName))
-    return;
-  if (store.deed || store.hands) return;
-  if (event.key === "/") {
-    event.preventDefault();
-    document.querySelector<HTMLInputElement>(".find")?.focus();
-  }
-  if (event.key === "t") switchTheme();
-  if (event.key === "f") store.set({ deed: store.status?.frozen ? deeds.lift() : deeds.freeze() });
-  const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
-  if (step !== undefined && !target.closest("[role=radiogroup]")) {
-    if (event.shiftKey) store.pan(step * 0.1);
-    else moveCursor(step);
-  }
-  if (event.key === "Escape") dropCursor();
-  if (event.key === "Escape") store.set({ range: { ...store.range, zoom: undefined } });
-  if (event.key === "d") nextDecision();
-}
-
-function nextDecision(): void {
-  const changes = store.ledger.newest();
-  const at = changes.findIndex((change) => change.key === store.openChange);
-  const next = changes[(at + 1) % Math.max(changes.length, 1)];
-  if (next) store.set({ openChange: next.key });
-}
-
-function restoreTheme(): void {
-  try {
-    const kept = localStorage.getItem(THEME_KEY);
-    if (kept === "dark" || kept === "light") document.documentElement.dataset.theme = kept;
-  } catch {
-    // As above.
-  }
 }
 
 restoreTheme();

@@ -71,7 +71,7 @@ class Detail {
 
 type Choices = Pick<
   Store,
-  "pool" | "range" | "openChange" | "kind" | "onlyPool" | "deed" | "done" | "hands" | "profile"
+  "pool" | "range" | "openChange" | "kind" | "onlyPool" | "deed" | "done" | "hands" | "help" | "profile"
 >;
 
 export class Store {
@@ -90,6 +90,8 @@ export class Store {
   looked: Looked | undefined;
   /** The pool whose hands are asked for. */
   hands: string | undefined;
+  /** Whether the help is open. */
+  help = false;
   /** The newest commands and readings of the configuration, oldest first. */
   commands: CommandEntry[] = [];
   reloads: ReloadEntry[] = [];

@@ -10,6 +10,7 @@ mod chaos;
 mod ci;
 mod openapi;
 mod rust;
+mod terminal;
 mod tidy;
 mod tree;
 
@@ -28,7 +29,8 @@ usage: cargo xtask <chore>
                      do bad things to real sidecars and hosts, and look
   beside REQUESTS PAIRS
                      a service beside a sidecar that is killed, hung or flooding,
-                     against the same without; 1000000 20 for the record";
+                     against the same without; 1000000 25 for the record
+  terminal           record `trimtab top` beside the demo into docs/images";
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -47,6 +49,7 @@ fn main() -> ExitCode {
             chaos::run(&root, &chaos::Extent::Fault((*fault).to_owned()))
         }
         ["beside", requests, pairs] => chaos::beside(&root, requests, pairs),
+        ["terminal"] => terminal::run(&root),
         ["help" | "--help" | "-h"] => {
             println!("{USAGE}");
             return ExitCode::SUCCESS;

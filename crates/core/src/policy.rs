@@ -290,6 +290,8 @@ impl Policy {
             to,
             purpose,
             before: (throughput, self.tally.seconds.max(1.0)),
+            load: self.arrivals.fast(),
+            late_s: self.late_s(sight),
             promised: known.map(|shape| shape.throughput(to)),
             fair: self.turnover <= 0.0 && measured && (self.steps > 0 || to > from || watched),
             since_s: sight.now_s,
@@ -308,12 +310,14 @@ impl Policy {
 
     /// What a change of another knob is held against: the size stays.
     #[must_use]
-    pub fn begin_following(&self, sight: &Sight<'_>) -> Claim {
+    pub fn begin_following(&self, sight: &Sight<'_>, purpose: Purpose) -> Claim {
         Claim {
             from: sight.size(),
             to: sight.size(),
-            purpose: Purpose::Follow,
+            purpose,
             before: (self.throughput_slow, 1.0),
+            load: self.arrivals.fast(),
+            late_s: None,
             promised: None,
             fair: false,
             since_s: sight.now_s,
@@ -417,7 +421,7 @@ impl Policy {
         let young = self
             .began_s
             .is_some_and(|began| sight.now_s - began < YOUNG_S);
-        let losing = self.tally.lost_share() > LOSING_SHARE && direction == Direction::Up;
+        let losing = self.tally.lost_share() > PRESSING_SHARE && direction == Direction::Up;
         let pressing = young || losing || (purpose == Purpose::Climb && self.severe);
         let (expectation, cost_s) = self.expect(sight, fraction(workers), purpose);
         Some(Proposal {
@@ -478,5 +482,7 @@ impl Policy {
 const WATCHED_S: f64 = 10.0;
 /// For so long after a service is first seen, or is another one, little is known of it.
 const YOUNG_S: f64 = 30.0;
-/// Losing a third of what arrives is worth more changes.
+/// Losing a third of what arrives is worth more looks ...
 const LOSING_SHARE: f64 = 0.3;
+/// ... and losing this share is worth more changes that make room.
+const PRESSING_SHARE: f64 = 0.05;

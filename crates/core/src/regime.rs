@@ -38,6 +38,8 @@ pub struct RegimeWatch {
     starved_for: Span,
     cpu_full_ticks: u32,
     dispersion: f64,
+    /// Jobs in service.
+    busy: f64,
 }
 
 /// What a tick shows of a pool.
@@ -69,7 +71,9 @@ impl RegimeWatch {
         let dry = now.since(self.dry_since?);
         let missed = self.throughput? * dry.as_secs_f64();
         let (least, each) = MISSED_COMPLETIONS;
-        (missed > least + each * self.dispersion).then_some(dry)
+        // Jobs that began together also end together: until more were due than are in service, a pause may be their rhythm.
+        let due = (least + each * self.dispersion).max(self.busy);
+        (missed > due).then_some(dry)
     }
 
     /// For how long work has been waiting for workers without a pause.
@@ -105,6 +109,7 @@ impl RegimeWatch {
 
     fn follow(&mut self, now: Moment, seen: &Seen<'_>) {
         self.dispersion = seen.dispersion;
+        self.busy = seen.delta.busy();
         let seconds = seen.delta.span.as_secs_f64();
         let full = seen
             .signals

@@ -308,12 +308,19 @@ pub enum Reason {
         /// Lost work, a second.
         lost_per_s: f64,
     },
-    /// More workers did not pay while work waits: look whether fewer do.
+    /// Work waits, and whether fewer workers do as much is not known yet.
     LookBelow {
         /// Mean of waiting work.
         queued: f64,
         /// Lost work, a second.
         lost_per_s: f64,
+    },
+    /// A job takes longer than the goal once it is begun: nothing is in time at this size.
+    TooLate {
+        /// What a job takes in service, at least, in microseconds.
+        service_us: u64,
+        /// The goal, in microseconds.
+        slo_us: u64,
     },
     /// Work waits and jobs do not crowd each other: the size that the load needs by Little's law.
     Climbing {

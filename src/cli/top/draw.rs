@@ -190,9 +190,19 @@ fn draw_pools(frame: &mut Frame<'_>, screen: &Screen, area: Rect) {
     let header = [
         "pool", "profile", "regime", "size", "busy", "queue", "good/s", "", "p99 ms",
     ];
-    let header = header.map(|name| title(name, name.split(' ').next() == Some(sort)));
+    let mut header = header.map(|name| title(name, name.split(' ').next() == Some(sort)));
     let chosen = screen.pool().map(|(name, _)| name);
-    let rows = screen.pools().map(|(name, pool)| {
+    let place = screen.pools().position(|(name, _)| Some(name) == chosen);
+    let (seen, all) = (
+        usize::from(area.height.saturating_sub(1)),
+        screen.pools().count(),
+    );
+    if seen < all {
+        let [pool, ..] = &mut header;
+        *pool = format!("pool {seen}/{all}");
+    }
+    let first = place.map_or(0, |place| (place + 1).saturating_sub(seen));
+    let rows = screen.pools().skip(first).map(|(name, pool)| {
         let row = Row::new(pool_cells(screen, name, pool));
         if Some(name) == chosen && screen.list == List::Pools {
             row.style(Style::new().add_modifier(Modifier::REVERSED))

@@ -5,7 +5,7 @@ use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use std::collections::VecDeque;
 use trimtab_protocol::command::CommandReceipt;
 use trimtab_protocol::decision::Action;
-use trimtab_protocol::name::PoolName;
+use trimtab_protocol::name::{KnobName, PoolName};
 use trimtab_protocol::view::{
     Entry, EntryBody, EntryId, HostStatus, PoolSample, PoolStatus, Sample,
 };
@@ -326,7 +326,7 @@ impl Screen {
         paused.map_or(u64::MAX, |status| status.sample.at_ms)
     }
 
-    /// The pools that the filter lets through, in order.
+    /// The pools that the filter lets through, in order; parts without workers come after them, as on the page.
     pub(super) fn pools(&self) -> impl Iterator<Item = (&PoolName, &PoolStatus)> {
         let pools = self.status.iter().flat_map(|status| &status.pools);
         let mut pools: Vec<_> = pools
@@ -335,6 +335,7 @@ impl Screen {
         // Stable, so that equals stay in the order of their names.
         let figure = |name: &PoolName| self.sort.key(self.sample(name));
         pools.sort_by(|(one, _), (other, _)| figure(other).total_cmp(&figure(one)));
+        pools.sort_by_key(|(_, pool)| !pool.knobs.contains_key(KnobName::WORKERS));
         pools.into_iter()
     }
 

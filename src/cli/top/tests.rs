@@ -168,6 +168,34 @@ fn the_order_changes_and_the_choice_stays() {
 }
 
 #[test]
+fn the_pool_that_is_chosen_stays_in_sight_and_parts_come_last() {
+    let mut many = reading(3, false, &entries());
+    let mut part = pool("web", "baseline", 1, "nothing to change");
+    part["knobs"] = json!({});
+    let numbered = (0..9).map(|number| (format!("p{number}"), pool("web", "baseline", 4, "ample")));
+    let pools: serde_json::Map<String, Value> =
+        numbered.chain([("a-part".to_owned(), part)]).collect();
+    let mut status = status(3, false);
+    status["pools"] = Value::Object(pools);
+    many.status = serde_json::from_value(status).expect("it is a status");
+    let mut screen = screen();
+    screen.read(Ok(many));
+    let text = shown(&screen);
+    assert!(text.contains("pool 8/10 "), "{text}");
+    assert!(text.contains("\np7 ") && !text.contains("\np8 "), "{text}");
+    press(&mut screen, &"j".repeat(9));
+    let text = shown(&screen);
+    assert!(
+        text.contains("\na-part ") && text.contains("\np8 "),
+        "{text}"
+    );
+    assert!(
+        text.contains("\na-part: ") && !text.contains("\np0 "),
+        "{text}"
+    );
+}
+
+#[test]
 fn a_pause_stands_still_and_forgets_nothing() {
     let mut screen = screen();
     press(&mut screen, "p");

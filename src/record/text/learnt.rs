@@ -88,6 +88,11 @@ fn of_the_service(reason: &Reason) -> String {
             figure(before_per_s),
             figure(now_per_s)
         ),
+        Reason::TooLate { service_us, slo_us } => format!(
+            "a job takes {} or more once it is begun, beyond the goal of {}, so nothing is in time at this size",
+            millis(service_us),
+            millis(slo_us)
+        ),
         _ => String::new(),
     }
 }
@@ -140,6 +145,10 @@ pub(super) mod tests {
                 workers: 8,
                 before_per_s: 402.0,
                 now_per_s: 120.0,
+            },
+            Reason::TooLate {
+                service_us: 4_100_000,
+                slo_us: 2_600_000,
             },
             Reason::QueueFollows {
                 done_per_s: 480.0,

@@ -162,7 +162,7 @@ fn shown(command: &Command) -> String {
 }
 
 /// Where cargo builds.
-pub(super) fn target(root: &Path) -> PathBuf {
+pub(crate) fn target(root: &Path) -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from)
 }
 

@@ -15,8 +15,8 @@ use trimtab_protocol::name::KnobName;
 const STEADY_S: f64 = 5.0;
 /// A change of them is watched for so many seconds ...
 const WATCH_S: f64 = 3.0;
-/// ... but hardly at all while jobs hang, for then more workers wait for their turn to be tried.
-const HANGING_WATCH_S: f64 = 0.5;
+/// ... but a timeout hardly at all while jobs hang or work waits in another pool, for then workers wait for their turn.
+const MAKING_ROOM_S: f64 = 0.5;
 /// ... and undone when the share of work that ends in time fell by so many standard errors and this share.
 const FELL: (f64, f64) = (3.0, 0.02);
 /// With more changes than this within a minute, what is left of the rate is for the workers.
@@ -59,6 +59,33 @@ impl Tuner {
         timeout
             .or_else(queue)
             .ok_or_else(|| Box::new(Choice::hold(held)))
+    }
+
+    /// Nothing ends well any more, and what is begun is cut by a timeout that is closer than the one that people chose: that was
+    /// made for times that are over, and goes back by steps, without proof.
+    pub(super) fn loosened_timeout(&self, tick: &PoolTick<'_>) -> Option<Proposal> {
+        let knob = tick.pool.knobs.get(KnobName::TIMEOUT_MS)?;
+        let (now, chosen) = (knob.value.as_integer()?, knob.baseline.as_integer()?);
+        let (_, most) = bounds(tick, KnobName::TIMEOUT_MS)?;
+        let value = now.saturating_mul(2).min(chosen).min(most);
+        if value <= now || !self.follow.cuts_many() || self.watch.stuck_for(tick.now).is_none() {
+            return None;
+        }
+        let (p999_us, successes) = self.follow.seen()?;
+        let reason = Reason::TimeoutFollows { p999_us, successes };
+        Some(Proposal {
+            knob: KnobName::from(KnobName::TIMEOUT_MS),
+            value,
+            direction: Direction::Up,
+            purpose: Purpose::Return,
+            pressing: true,
+            reason,
+            expectation: Expectation {
+                goodput_per_s: 0.0,
+                least_gain_per_s: 0.0,
+            },
+            cost_s: 0.0,
+        })
     }
 
     fn wished_timeout(&mut self, tick: &PoolTick<'_>) -> Option<Wish> {
@@ -120,7 +147,7 @@ impl Tuner {
 
     /// A timeout does harm only by cutting work that would have ended. The share of good work says little about it: it moves
     /// with the load, which is often why the timeout moves.
-    fn judge_timeout(&self, now: &WindowFigures) -> Option<(Action, Reason)> {
+    fn judge_timeout(&self, now: &WindowFigures, contended: bool) -> Option<(Action, Reason)> {
         let trial = self.trial.as_ref()?;
         if trial.knob.as_str() != KnobName::TIMEOUT_MS {
             return None;
@@ -140,7 +167,12 @@ impl Tuner {
             }
         };
         let hangs = self.follow.held(Some(trial.to)) > 0.0;
-        let watched = now.seconds >= if hangs { HANGING_WATCH_S } else { WATCH_S };
+        let least_s = if hangs || contended {
+            MAKING_ROOM_S
+        } else {
+            WATCH_S
+        };
+        let watched = now.seconds >= least_s;
         let seconds = now.seconds;
         Some(if cuts && trial.direction == Direction::Down {
             (Action::RollBack, Reason::DidNotPay { verdict })
@@ -152,7 +184,12 @@ impl Tuner {
     }
 
     /// A knob that follows stays where it is unless less work ends in time under it.
-    pub(super) fn judge_following(&self, workers: u64, slo_ms: Option<u64>) -> (Action, Reason) {
+    pub(super) fn judge_following(
+        &self,
+        workers: u64,
+        slo_ms: Option<u64>,
+        contended: bool,
+    ) -> (Action, Reason) {
         let figures = |trial: &super::trial::Trial| {
             let now = trial.window.figures(workers, slo_ms)?;
             Some((trial.before_figures.clone(), now))
@@ -160,7 +197,7 @@ impl Tuner {
         let Some((before, now)) = self.trial.as_ref().and_then(figures) else {
             return (Action::Hold, Reason::Settling);
         };
-        if let Some(judged) = self.judge_timeout(&now) {
+        if let Some(judged) = self.judge_timeout(&now, contended) {
             return judged;
         }
         let (gain, error) = share_gained(&before, &now);

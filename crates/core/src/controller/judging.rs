@@ -108,7 +108,7 @@ impl Tuner {
             None => {}
         }
         if claim.purpose == Purpose::Follow {
-            return Some(self.judge_following(sight.workers, slo_ms));
+            return Some(self.judge_following(sight.workers, slo_ms, contended));
         }
         let draining = delta.busy() > 1.1 * fraction(to) || tick.pool.settling;
         let judgement = self.policy.judge(&sight, &claim, draining);

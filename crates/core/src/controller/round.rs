@@ -39,9 +39,7 @@ impl Controller {
         let mut round = Round::default();
         let (mut waiting, mut following) = (Vec::new(), Vec::new());
         for tick in &ticks {
-            let contended = tuners
-                .iter()
-                .any(|(name, tuner)| name != tick.name && tuner.is_waiting());
+            let contended = is_contended(&tuners, tick.name);
             let Some(tuner) = tuners.get_mut(tick.name) else {
                 continue;
             };
@@ -60,9 +58,13 @@ impl Controller {
         let mut issued = None;
         // A pool whose trial has just paid may go on in the same tick: the host takes a confirmation and the next change.
         for tick in following {
+            let contended = is_contended(&tuners, tick.name);
             let Some(tuner) = tuners.get_mut(tick.name) else {
                 continue;
             };
+            if contended && !tuner.is_waiting() {
+                continue;
+            }
             let choice = self.decide_new(state, tuner, tick, probing.as_ref(), generation);
             if choice.action == Action::Try {
                 issued = Some(generation);
@@ -73,7 +75,10 @@ impl Controller {
                 tuner.new_profile = Some(choice.reason);
             }
         }
-        waiting.sort_by_key(|tick| tuners.get(tick.name).map(|tuner| tuner.last_probe));
+        waiting.sort_by_key(|tick| {
+            let tuner = tuners.get(tick.name);
+            tuner.map(|tuner| (!tuner.is_waiting(), tuner.last_probe))
+        });
         for tick in waiting {
             let Some(tuner) = tuners.get_mut(tick.name) else {
                 continue;
@@ -196,6 +201,12 @@ fn observe_pools(tuners: &mut BTreeMap<PoolName, Tuner>, ticks: &[PoolTick<'_>])
 fn asked_elsewhere(tuners: &BTreeMap<PoolName, Tuner>, ticks: &[PoolTick<'_>]) -> Vec<Asked> {
     let asked = |tick: &PoolTick<'_>| Some(tuners.get(tick.name)?.asked_elsewhere(tick));
     ticks.iter().filter_map(asked).flatten().collect()
+}
+
+/// Whether work waits for workers in another pool.
+fn is_contended(tuners: &BTreeMap<PoolName, Tuner>, name: &PoolName) -> bool {
+    let mut others = tuners.iter().filter(|(other, _)| *other != name);
+    others.any(|(_, tuner)| tuner.is_waiting())
 }
 
 /// The pool that has the host's one trial.

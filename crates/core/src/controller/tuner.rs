@@ -256,7 +256,9 @@ impl Tuner {
                 absence,
             });
         }
-        if let Some(dry) = self.watch.stuck_for(tick.now) {
+        if let Some(dry) = self.watch.stuck_for(tick.now)
+            && self.loosened_timeout(tick).is_none()
+        {
             return Some(Reason::Stuck {
                 seconds: dry.as_secs_f64(),
             });
@@ -288,9 +290,10 @@ impl Tuner {
             pending: false,
             ..sight
         };
-        let (proposal, asked_by) = match self.step_down(tick) {
-            Some((proposal, by)) => (proposal, Some(by)),
-            None => self.propose(tick, &sight)?,
+        let (proposal, asked_by) = match (self.loosened_timeout(tick), self.step_down(tick)) {
+            (Some(proposal), _) => (proposal, None),
+            (None, Some((proposal, by))) => (proposal, Some(by)),
+            (None, None) => self.propose(tick, &sight)?,
         };
         let spent = self
             .costs
@@ -371,7 +374,7 @@ impl Tuner {
         let claim = if knob.as_str() == KnobName::WORKERS {
             self.policy.begin(&sight, &proposal, to)
         } else {
-            self.policy.begin_following(&sight)
+            self.policy.begin_following(&sight, proposal.purpose)
         };
         let expected = (proposal.direction, proposal.expectation.clone());
         let trial = Trial::new(permitted, (epoch, generation), expected, (claim, figures));

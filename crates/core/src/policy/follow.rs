@@ -100,6 +100,12 @@ impl Follow {
         self.ended = self.ended * kept + fraction(delta.completed.saturating_add(cut));
     }
 
+    /// The slowest thousandth of the successes that were seen, in microseconds, and how many there were.
+    #[must_use]
+    pub fn seen(&self) -> Option<(u64, u64)> {
+        Some((self.quantile_us(9_990)?, self.successes()))
+    }
+
     fn successes(&self) -> u64 {
         self.full.count.saturating_add(self.filling.count)
     }
@@ -124,9 +130,15 @@ impl Follow {
     #[must_use]
     pub fn cuts(&self, timeout_ms: u64) -> bool {
         let timeout_s = fraction(timeout_ms) / 1e3;
-        let many = self.cut > CUT_SHARE * self.ended && self.cut >= 5.0;
+        let many = self.cuts_many();
         let near = self.p99_s > NEAR_TIMEOUT * timeout_s && self.hung() <= 0.0;
         many && (near || self.ended - self.cut < 1.0)
+    }
+
+    /// Whether jobs are being cut, whatever else ends.
+    #[must_use]
+    pub fn cuts_many(&self) -> bool {
+        self.cut > CUT_SHARE * self.ended && self.cut >= 5.0
     }
 
     /// How many workers are held, on average, by jobs that never end by themselves and are cut at the timeout in the end.

@@ -132,7 +132,8 @@ impl Policy {
         let dry = flow.ended <= 0.0 && flow.busy >= 1.0;
         self.dry_s = if dry { self.dry_s + flow.seconds } else { 0.0 };
         let expected = self.throughput_slow * flow.seconds;
-        let nothing = self.throughput_slow * self.dry_s > 5.0 * dispersion + 3.0;
+        let due = (5.0 * dispersion + 3.0).max(flow.busy);
+        let nothing = self.throughput_slow * self.dry_s > due;
         let hardly =
             flow.ended < 0.02 * expected && expected > 50.0 * dispersion && flow.busy >= 1.0;
         if nothing || hardly {

@@ -5,6 +5,7 @@ use super::verdict::FULL_LOSS;
 use super::{Policy, Purpose, Sight, Urge};
 use crate::ablation::{Part, lacks};
 use crate::model::flow::Flow;
+use crate::model::tally::Tally;
 use crate::number::whole;
 use crate::regime::is_starved;
 use trimtab_protocol::decision::Reason;
@@ -23,8 +24,17 @@ const HANGING_OVER: f64 = 0.05;
 const ROOM_STEP: f64 = 1.25;
 /// ... up to so many workers for each that is held.
 const ROOM_MOST: f64 = 2.0;
+/// Jobs that take this many times the goal once they are begun are too late ...
+const LATE: f64 = 1.2;
+/// ... when that was seen for so many seconds.
+const LATE_S: f64 = 3.0;
 /// A collapse: a smaller number in service is known to have done more than twice the work.
 const COLLAPSE: f64 = 2.0;
+
+/// The mean time in service, in seconds, if one more job were to end now: what is known even where hardly any does.
+pub(super) fn at_least_s(tally: &Tally) -> f64 {
+    tally.busy_s / (tally.finished + 1.0)
+}
 
 impl Policy {
     /// The load jumps beyond what the present size does, and people chose a larger one: go there at once. A surge voids what
@@ -143,6 +153,40 @@ impl Policy {
             now_per_s: tally.finished / tally.seconds,
         };
         self.go(sight, 1.25 * smaller, Purpose::Look, reason)
+    }
+
+    /// Down by half while a job takes longer than the goal once it is begun: nothing is in time at this size, so nothing is lost
+    /// among fewer, and few completions are needed to see whether jobs end sooner there.
+    pub(super) fn too_late(&mut self, sight: &Sight<'_>) -> Option<super::Proposal> {
+        let (tally, size) = (self.tally, sight.size());
+        let slo_s = sight.slo_s?;
+        let watched = tally.seconds >= LATE_S && tally.seconds >= slo_s;
+        if !self.is_starved() || !watched || !self.down.is_over(sight.now_s) {
+            return None;
+        }
+        let residence_s = at_least_s(&tally);
+        if residence_s < LATE * slo_s || size < 2.0 || self.holds(sight) {
+            return None;
+        }
+        self.climbing = false;
+        let reason = Reason::TooLate {
+            service_us: whole(residence_s * 1e6),
+            slo_us: whole(slo_s * 1e6),
+        };
+        let proposal = self.go(sight, 0.5 * size, Purpose::Look, reason)?;
+        // What is too late already cannot be lost.
+        Some(super::Proposal {
+            pressing: true,
+            cost_s: 0.0,
+            ..proposal
+        })
+    }
+
+    /// How long a job takes once it is begun, in seconds, where that is longer than the goal.
+    pub(super) fn late_s(&self, sight: &Sight<'_>) -> Option<f64> {
+        let residence_s = at_least_s(&self.tally);
+        let slo_s = sight.slo_s.filter(|_| self.tally.seconds >= LATE_S)?;
+        (residence_s >= LATE * slo_s).then_some(residence_s)
     }
 
     /// Jobs that hang hold workers until they are cut: as many more serve the others. When they are gone, so is the room.

@@ -71,7 +71,10 @@ impl Policy {
             // Neither curve nor collapse is about workers that are held by what does not end.
             return Err(Reason::NothingToGain);
         }
-        let urgent = self.collapse(sight).or_else(|| self.cpu_full(sight));
+        let urgent = self
+            .collapse(sight)
+            .or_else(|| self.cpu_full(sight))
+            .or_else(|| self.too_late(sight));
         if let Some(proposal) = urgent.or_else(|| self.ahead_of_a_rise(sight)) {
             return Ok(proposal);
         }

@@ -57,10 +57,14 @@ pub struct Claim {
     pub purpose: Purpose,
     /// Throughput before, and for how many seconds it was measured.
     pub(super) before: (f64, f64),
+    /// What arrived a second when it began.
+    pub(super) load: f64,
     /// Throughput that the curve promised, where it stood on three sizes.
     pub(super) promised: Option<f64>,
     /// Whether the size before had been in force for long enough to be compared with.
     pub(super) fair: bool,
+    /// How long a job took once it was begun, in seconds, where that was longer than the goal.
+    pub(super) late_s: Option<f64>,
     /// When it began, in seconds.
     pub(super) since_s: f64,
 }

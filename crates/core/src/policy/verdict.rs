@@ -17,6 +17,8 @@ const POOLED_UP: f64 = 1.015;
 const POOLED_CLIMB: f64 = 1.0;
 /// ... and a shrink must be predicted to keep this one.
 const POOLED_DOWN: f64 = 0.985;
+/// ... or, where the size before was not seen for long enough to be compared with, this one.
+const UNFAIR_DOWN: f64 = 0.8;
 /// Completions, times dispersion, after which a growth is decided: the error of the comparison is then 5 %.
 const DECIDED_UP: f64 = 800.0;
 /// The same for a shrink, which the harm of a wrong one cuts short.
@@ -29,6 +31,10 @@ const FEW_MAX_S: f64 = 20.0;
 const DRAIN_MAX_S: f64 = 30.0;
 /// A climb goes on while this much of a growth in size shows as growth in throughput.
 const CLIMB_ELASTICITY: f64 = 0.35;
+/// The load counts as the same while this share of it still comes.
+const LOAD_KEPT: f64 = 0.9;
+/// Jobs that were too late end sooner when they take this part of the time.
+const SOONER: f64 = 0.8;
 /// With the CPU full, a loss of throughput below this share is the noise of the wait inside.
 pub(super) const FULL_LOSS: f64 = 0.15;
 
@@ -59,13 +65,17 @@ struct Comparison {
     up: bool,
     /// Whether nothing can have been lost: the CPU stayed full, or the size before was never seen alone.
     free: bool,
+    /// Whether the latter is the only reason.
+    unfair: bool,
 }
 
 impl Comparison {
     fn worse(&self, ticks: f64, starved: bool) -> bool {
         let fell = self.gain < -WORTH_SHARE * self.before - 2.0 * self.error;
         let far = self.gain < -0.3 * self.before;
-        fell && (ticks >= 2.0 || far) && starved && !self.free
+        // A size that was not seen for long may seem to have done more than it does, but not by so much.
+        let clear = self.unfair && far && ticks >= 2.0 && -self.gain > 3.0 * self.error;
+        starved && (fell && (ticks >= 2.0 || far) && !self.free || clear)
     }
 
     fn verdict(&self) -> Verdict {
@@ -94,6 +104,9 @@ impl Policy {
     pub fn judge(&mut self, sight: &Sight<'_>, claim: &Claim, draining: bool) -> Judgement {
         let verdict = self.judge_standing(sight, claim);
         if let Some(verdict) = verdict {
+            return verdict;
+        }
+        if let Some(verdict) = self.judge_lateness(sight, claim, draining) {
             return verdict;
         }
         let tally = self.tally;
@@ -180,14 +193,41 @@ impl Policy {
         }
         if down
             && claim.purpose == Purpose::Look
+            && claim.late_s.is_none()
             && self.starved & 3 == 0
             && self.tally.ticks >= 2.0
         {
+            if load > LOAD_KEPT * claim.load && load > 0.0 {
+                // As much comes as before and nothing waits any more: fewer do more.
+                return Some(Judgement::Keep(Reason::Paid {
+                    verdict: Verdict::NothingWaits,
+                }));
+            }
             // The load went away under a look below: nothing was learnt, so what was known stays.
             self.down.wait(sight.now_s + 10.0);
             return Some(Judgement::Undo(Reason::DidNotPay { verdict }));
         }
         None
+    }
+
+    /// A shrink from a size at which nothing was in time: whether jobs end sooner tells more than how many end.
+    fn judge_lateness(
+        &mut self,
+        sight: &Sight<'_>,
+        claim: &Claim,
+        draining: bool,
+    ) -> Option<Judgement> {
+        let before_s = claim.late_s.filter(|_| claim.to < claim.from)?;
+        let waited = sight.now_s - claim.since_s;
+        if draining && waited < DRAIN_MAX_S || self.tally.seconds < SPAN_S.0 {
+            return None;
+        }
+        let sooner = super::protect::at_least_s(&self.tally) < SOONER * before_s;
+        let verdict = self.compare(sight, claim).verdict();
+        sooner.then(|| {
+            self.down.paid();
+            Judgement::Keep(Reason::Paid { verdict })
+        })
     }
 
     fn compare(&self, sight: &Sight<'_>, claim: &Claim) -> Comparison {
@@ -198,6 +238,7 @@ impl Policy {
         let full = sight
             .cpu_share
             .is_some_and(|share| share >= super::learn::CPU_FULL);
+        let stayed_full = full && gain > -FULL_LOSS * before;
         Comparison {
             before,
             now,
@@ -208,7 +249,8 @@ impl Policy {
                 (now, self.tally.seconds),
             ),
             up,
-            free: !up && (full && gain > -FULL_LOSS * before || !claim.fair),
+            free: !up && (stayed_full || !claim.fair),
+            unfair: !up && !stayed_full && !claim.fair,
         }
     }
 
@@ -247,7 +289,7 @@ impl Policy {
         let keep = if comparison.up {
             ratio > POOLED_UP || claim.purpose == Purpose::Climb && ratio > POOLED_CLIMB
         } else {
-            ratio > POOLED_DOWN || comparison.free || !starved
+            ratio > POOLED_DOWN || comparison.free && ratio > UNFAIR_DOWN || !starved
         };
         let verdict = Verdict::Pooled { ratio };
         if keep {

@@ -486,6 +486,10 @@ fn reasons_to_act() -> Vec<Reason> {
             queued: 3.5,
             lost_per_s: 1.5,
         },
+        Reason::TooLate {
+            service_us: 4_100_000,
+            slo_us: 2_600_000,
+        },
         Reason::CpuFull { cpu_share: 0.9375 },
         Reason::ProfileSets,
         Reason::MemoryHigh {
