@@ -92,8 +92,9 @@ pub(super) fn run(bench: &Bench, extent: Extent) -> Result<()> {
                 let stretch = stretch(&mut world, trouble, each)?;
                 row.requests += stretch.requests;
                 row.failures += stretch.failures.len();
-                row.why
-                    .push_str(stretch.failures.first().map_or("", |why| why.as_str()));
+                if row.why.is_empty() {
+                    row.why = stretch.failures.into_iter().next().unwrap_or_default();
+                }
                 row.happened += stretch.happened;
                 if let Some(slot) = p99.get_mut(side) {
                     *slot = stretch.p99_us;
@@ -306,7 +307,11 @@ fn ask(stream: &mut TcpStream, request: &str) -> std::result::Result<(), String>
     stream.write_all(request.as_bytes()).map_err(fault)?;
     let (mut answer, mut piece) = (Vec::new(), [0; 512]);
     while !answer.ends_with(b"\r\n\r\n") {
-        let length = stream.read(&mut piece).map_err(fault)?;
+        let length = match stream.read(&mut piece) {
+            // A signal came to this process while it read; that says nothing of the service.
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+            read => read.map_err(fault)?,
+        };
         if length == 0 {
             return Err("the connection was closed".to_owned());
         }

@@ -5,11 +5,8 @@
     reason = "a test that finds nothing where something must be should stop there"
 )]
 
-<<<<<<< HEAD
 mod bad;
-=======
 mod collapses;
->>>>>>> main
 mod events;
 mod host;
 mod laws;
