@@ -7,6 +7,7 @@ mod beside;
 mod cases;
 mod control;
 mod crowd;
+mod groups;
 mod proxy;
 mod table;
 mod wire;
@@ -58,7 +59,7 @@ struct Case {
     run: fn(&Bench) -> Result<Outcome>,
 }
 
-const CASES: [Case; 12] = [
+const CASES: [Case; 17] = [
     Case {
         fault: "F01",
         name: "sidecars are killed at random times",
@@ -118,6 +119,31 @@ const CASES: [Case; 12] = [
         fault: "F44",
         name: "a sidecar with few file descriptors, and many who connect",
         run: cases::few_descriptors,
+    },
+    Case {
+        fault: "F36",
+        name: "a host is killed for its memory",
+        run: groups::out_of_memory,
+    },
+    Case {
+        fault: "F38",
+        name: "clocks that are ten years apart",
+        run: groups::other_clock,
+    },
+    Case {
+        fault: "F39",
+        name: "both sides stand still for longer than a lease",
+        run: groups::frozen_machine,
+    },
+    Case {
+        fault: "F40",
+        name: "a sidecar with a hundredth of a core",
+        run: groups::throttled,
+    },
+    Case {
+        fault: "F45",
+        name: "a sidecar with 32 MiB, and many who listen",
+        run: groups::little_memory,
     },
 ];
 

@@ -25,7 +25,8 @@ pub(super) struct Round {
 }
 
 impl Controller {
-    /// One record a pool; two where a trial ends and the next one begins. Trials come first, for protection never waits; then at most one pool begins a new one.
+    /// One record a pool; two where a trial ends and the next one begins. Trials come first, for protection never waits; then at
+    /// most one pool begins a new one, and one in which work waits before others.
     pub(super) fn decide_pools(
         &mut self,
         observation: &Observation,
@@ -37,22 +38,7 @@ impl Controller {
         let ticks = self.ticks(observation, state, signals, deltas);
         observe_pools(&mut tuners, &ticks);
         let mut round = Round::default();
-        let (mut waiting, mut following) = (Vec::new(), Vec::new());
-        for tick in &ticks {
-            let contended = is_contended(&tuners, tick.name);
-            let Some(tuner) = tuners.get_mut(tick.name) else {
-                continue;
-            };
-            match tuner.decide_trial(tick, contended) {
-                Some(choice) => {
-                    round.add(tuner, &choice, tick);
-                    if choice.action == Action::Confirm && tick.delta.is_ok() {
-                        following.push(tick);
-                    }
-                }
-                None => waiting.push(tick),
-            }
-        }
+        let (following, mut waiting) = decide_trials(&mut tuners, &ticks, &mut round);
         let mut probing = probing(&tuners);
         let mut generation = self.generation.max(state.generation).next();
         let mut issued = None;
@@ -201,6 +187,31 @@ fn observe_pools(tuners: &mut BTreeMap<PoolName, Tuner>, ticks: &[PoolTick<'_>])
 fn asked_elsewhere(tuners: &BTreeMap<PoolName, Tuner>, ticks: &[PoolTick<'_>]) -> Vec<Asked> {
     let asked = |tick: &PoolTick<'_>| Some(tuners.get(tick.name)?.asked_elsewhere(tick));
     ticks.iter().filter_map(asked).flatten().collect()
+}
+
+/// What becomes of the trials in force. Then the pools whose trial has just paid, and those that have none.
+fn decide_trials<'t, 'a>(
+    tuners: &mut BTreeMap<PoolName, Tuner>,
+    ticks: &'t [PoolTick<'a>],
+    round: &mut Round,
+) -> (Vec<&'t PoolTick<'a>>, Vec<&'t PoolTick<'a>>) {
+    let (mut following, mut waiting) = (Vec::new(), Vec::new());
+    for tick in ticks {
+        let contended = is_contended(tuners, tick.name);
+        let Some(tuner) = tuners.get_mut(tick.name) else {
+            continue;
+        };
+        match tuner.decide_trial(tick, contended) {
+            Some(choice) => {
+                round.add(tuner, &choice, tick);
+                if choice.action == Action::Confirm && tick.delta.is_ok() {
+                    following.push(tick);
+                }
+            }
+            None => waiting.push(tick),
+        }
+    }
+    (following, waiting)
 }
 
 /// Whether work waits for workers in another pool.

@@ -24,8 +24,8 @@ const HANGING_OVER: f64 = 0.05;
 const ROOM_STEP: f64 = 1.25;
 /// ... up to so many workers for each that is held.
 const ROOM_MOST: f64 = 2.0;
-/// Jobs that take this many times the goal once they are begun are too late ...
-const LATE: f64 = 1.2;
+/// Jobs that take this many times the goal once they are begun are too late; a goal that is missed by more is none ...
+const LATE: (f64, f64) = (1.2, 10.0);
 /// ... when that was seen for so many seconds.
 const LATE_S: f64 = 3.0;
 /// A collapse: a smaller number in service is known to have done more than twice the work.
@@ -167,7 +167,8 @@ impl Policy {
         let residence_s = at_least_s(&tally);
         // A goal that no job ever met says nothing about the size.
         let never = self.lean.is_some_and(|(least_s, _)| least_s > slo_s);
-        if residence_s < LATE * slo_s || never || size < 2.0 || self.holds(sight) {
+        let late = (LATE.0 * slo_s..=LATE.1 * slo_s).contains(&residence_s);
+        if !late || never || size < 2.0 || self.holds(sight) {
             return None;
         }
         self.climbing = false;
@@ -188,7 +189,7 @@ impl Policy {
     pub(super) fn late_s(&self, sight: &Sight<'_>) -> Option<f64> {
         let residence_s = at_least_s(&self.tally);
         let slo_s = sight.slo_s.filter(|_| self.tally.seconds >= LATE_S)?;
-        (residence_s >= LATE * slo_s).then_some(residence_s)
+        (residence_s >= LATE.0 * slo_s).then_some(residence_s)
     }
 
     /// Jobs that hang hold workers until they are cut: as many more serve the others. When they are gone, so is the room.
