@@ -4,6 +4,16 @@ import type { DecisionEntry, Entry, OutcomeEntry, Value } from "./wire.ts";
 
 export type Fate = "trial" | "kept" | "rolled back" | "advised" | "observed" | "ended";
 
+/** What became of a change, in the words of the page. */
+export const FATE_WORDS: Record<Fate, string> = {
+  kept: "kept",
+  trial: "on trial",
+  "rolled back": "rolled back",
+  advised: "would try",
+  observed: "would have",
+  ended: "ended",
+};
+
 export interface Change {
   key: string;
   generation: number | undefined;

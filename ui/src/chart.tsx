@@ -57,17 +57,17 @@ export function Chart({ spec, pool, width, lowest }: ChartProperties) {
   useEffect(() => {
     if (!place.current || width < 80) return undefined;
     const made = new uPlot(
-      options(spec, pool, [width, lowest], () => showValues(made, spec, values.current)),
+      options(spec, pool, [width, lowest], () => showValues(made, spec, spec.unit(pool), values.current)),
       data(spec, pool),
       place.current,
     );
     plot.current = made;
-    showValues(made, spec, values.current);
+    showValues(made, spec, spec.unit(pool), values.current);
     let drawn = "";
     let samples: Sample[] | undefined;
     const update = () => {
       const [from, to] = shown();
-      const now = `${store.history.version} ${store.ledger.version} ${store.detail.version} ${store.openChange}`;
+      const now = `${store.history.version} ${store.ledger.version} ${store.detail.version} ${store.openChange} ${store.hot}`;
       // A time that was chosen and is past stays as it is.
       if (store.range.zoom && drawn === `${now} ${from} ${to}`) return;
       drawn = `${now} ${from} ${to}`;
@@ -76,7 +76,7 @@ export function Chart({ spec, pool, width, lowest }: ChartProperties) {
       // A step along a chosen time moves the same readings.
       if (known === samples && store.range.zoom) made.setScale("x", { min: from, max: to });
       else made.setData(data(spec, pool));
-      showValues(made, spec, values.current);
+      showValues(made, spec, spec.unit(pool), values.current);
     };
     const unsubscribe = store.subscribeMoves(update);
     return () => {
@@ -101,12 +101,7 @@ export function Chart({ spec, pool, width, lowest }: ChartProperties) {
           ))}
         </span>
       </div>
-      <div
-        class="plot"
-        ref={place}
-        role="img"
-        aria-label={`${spec.title}, ${spec.unit(pool)}: ${spec.lines.map((line) => line.label).join(", ")} over time`}
-      />
+      <div class="plot" ref={place} role="img" aria-label={`${spec.title}, ${spec.unit(pool)}`} />
     </div>
   );
 }
@@ -346,20 +341,23 @@ function drawChanges(plot: uPlot, mark: string, grey: string): void {
   ctx.rect(bbox.left, bbox.top, bbox.width, bbox.height);
   ctx.clip();
   for (const change of store.ledger.changes.values()) {
-    if (change.generation === undefined) continue;
     const own = change.pool === store.pool;
-    const open = store.openChange === change.key;
+    const open = store.openChange === change.key || store.hot === change.key;
     const [from, to] = interval(change, now);
     const left = plot.valToPos(from, "x", true);
     const right = plot.valToPos(to, "x", true);
     if (right < bbox.left || left > bbox.left + bbox.width) continue;
     ctx.fillStyle = own ? mark : grey;
+    // What was only planned has no time on trial.
+    const planned = change.generation === undefined;
     ctx.globalAlpha = open ? 0.2 : own ? 0.09 : 0.08;
-    ctx.fillRect(left, bbox.top, Math.max(right - left, 1), bbox.height);
+    if (!planned) ctx.fillRect(left, bbox.top, Math.max(right - left, 1), bbox.height);
     ctx.globalAlpha = open ? 1 : own ? 0.75 : 0.35;
     ctx.strokeStyle = own ? mark : grey;
     ctx.lineWidth = (open ? 2 : 1) * devicePixelRatio;
-    ctx.setLineDash(change.fate === "rolled back" ? [3 * devicePixelRatio, 3 * devicePixelRatio] : []);
+    ctx.setLineDash(
+      planned || change.fate === "rolled back" ? [3 * devicePixelRatio, 3 * devicePixelRatio] : [],
+    );
     ctx.beginPath();
     ctx.moveTo(left, bbox.top);
     ctx.lineTo(left, bbox.top + bbox.height);
@@ -374,19 +372,25 @@ export function interval(change: Change, now: number): [number, number] {
   return [from, change.judged ? change.judged.at_ms / 1000 : change.fate === "trial" ? now : from];
 }
 
-function showValues(plot: uPlot, spec: ChartSpec, place: HTMLSpanElement | null): void {
+function showValues(plot: uPlot, spec: ChartSpec, unit: string, place: HTMLSpanElement | null): void {
   if (!place) return;
   const figures = place.querySelectorAll("b");
+  const told: string[] = [];
   const index = plot.cursor.idx;
   const at = index === null || index === undefined ? undefined : plot.data[0][index];
   const readout = document.getElementById("cursor-at");
   if (readout) readout.textContent = at === undefined ? "" : `at ${time(at * 1000)}`;
-  spec.lines.forEach((_, line) => {
+  spec.lines.forEach(({ label }, line) => {
     const column = plot.data[line + 1];
     const value = index === null || index === undefined ? lastOf(column) : column?.[index];
     const figure = figures[line];
-    if (figure) figure.textContent = spec.show(value);
+    const text = spec.show(value);
+    if (figure) figure.textContent = text;
+    told.push(`${label} ${text}`);
   });
+  // The picture in words, for those who do not see it.
+  const when = at === undefined ? "now" : `at ${time(at * 1000)}`;
+  plot.root.parentElement?.setAttribute("aria-label", `${spec.title}, ${unit}: ${told.join(", ")} ${when}`);
 }
 
 function lastOf(column: ArrayLike<number | null | undefined> | undefined) {

@@ -18,6 +18,9 @@ const percent = (value: number | undefined): number | undefined =>
 const ms = (value: number | undefined): number | undefined =>
   value === undefined ? undefined : Math.max(value / 1000, 0.01);
 
+const tenths = (value: number | undefined | null) =>
+  value === null || value === undefined ? format.DASH : format.number(Math.round(value * 10) / 10);
+
 const memoryShare: Reading = (sample) =>
   sample.rss_bytes !== undefined && sample.memory_limit_bytes
     ? (sample.rss_bytes / sample.memory_limit_bytes) * 100
@@ -52,8 +55,7 @@ const LEFT: ChartSpec[] = [
     title: "Response time",
     unit: (pool) => `${pool}, ms, log`,
     scale: "log",
-    show: (value) =>
-      value === null || value === undefined ? format.DASH : format.number(Math.round(value * 10) / 10),
+    show: tenths,
     tick: short,
     lines: [
       { label: "p50", color: "--s1", look: "line", read: (_, pool) => ms(pool?.p50_us) },
@@ -141,6 +143,14 @@ const CHARTS = LEFT.flatMap((left, index) => [left, RIGHT[index]].filter((spec) 
 const rateOf = (value: number | undefined | null) =>
   value === undefined || value === null ? format.DASH : `${format.bytes(value)}/s`;
 const FOLDED: ChartSpec[] = [
+  {
+    title: "Time in the queue",
+    unit: (pool) => `${pool}, ms, log`,
+    scale: "log",
+    show: tenths,
+    tick: short,
+    lines: [{ label: "p95", color: "--s3", look: "dashed", read: (_, pool) => ms(pool?.wait_p95_us) }],
+  },
   {
     title: "Disk",
     unit: () => "host, bytes/s",
@@ -297,7 +307,7 @@ function Fold({ pool }: { pool: string }) {
   return (
     <details class="more" onToggle={(event) => setOpen((event.currentTarget as HTMLDetailsElement).open)}>
       <summary>
-        Disk and network <span class="dim">2 more charts</span>
+        Time in the queue, disk and network <span class="dim">3 more charts</span>
       </summary>
       {open ? <Grid pool={pool} specs={FOLDED} lane={false} /> : null}
     </details>

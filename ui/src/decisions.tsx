@@ -1,7 +1,7 @@
 // The decisions: what was changed, why, what was expected, what came of it. Decisions to hold are folded and counted.
 
 import { useRef, useState } from "preact/hooks";
-import type { Change, Fate } from "./changes.ts";
+import { type Change, FATE_WORDS, type Fate } from "./changes.ts";
 import * as deeds from "./deeds.ts";
 import * as format from "./format.ts";
 import { Glyph } from "./glyph.tsx";
@@ -157,7 +157,12 @@ function nothing(page: Store): string {
 
 function Card({ change, open }: { change: Change; open: boolean }) {
   return (
-    <li class={open ? "d open" : "d"} id={cardId(change)}>
+    <li
+      class={open ? "d open" : "d"}
+      id={cardId(change)}
+      onMouseEnter={() => store.set({ hot: change.key })}
+      onMouseLeave={() => store.set({ hot: undefined })}
+    >
       <button
         type="button"
         class="d-h"
@@ -172,7 +177,7 @@ function Card({ change, open }: { change: Change; open: boolean }) {
           {title(change)}
         </span>
         <span class="d-o">
-          <b class={tone(change.fate)}>{outcomeWord(change)}</b> · {format.time(change.begun.at_ms)}
+          <b class={tone(change.fate)}>{FATE_WORDS[change.fate]}</b> · {format.time(change.begun.at_ms)}
         </span>
         <span class="d-y">{sentence(change)}</span>
       </button>
@@ -195,17 +200,6 @@ function tone(fate: Fate): string {
     observed: "o-wait",
     ended: "o-back",
   }[fate];
-}
-
-function outcomeWord(change: Change): string {
-  return {
-    kept: "kept",
-    trial: "on trial",
-    "rolled back": "rolled back",
-    advised: "would try",
-    observed: "would have",
-    ended: "ended",
-  }[change.fate];
 }
 
 /** The ledger's own sentences without the line of the profile, which stands below. */

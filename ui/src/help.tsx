@@ -54,7 +54,9 @@ function Opened() {
       aria-labelledby="help-t"
       onClose={() => store.set({ help: false })}
       onKeyDown={(event) => {
-        if (event.key === "?") close();
+        if (event.key !== "?") return;
+        event.preventDefault();
+        close();
       }}
     >
       <div class="row">

@@ -79,7 +79,7 @@ export function setLetters(on: boolean): void {
 export function pressed(event: KeyboardEvent): void {
   if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey) return;
   // What is open above the page has keys of its own.
-  if (store.deed || store.hands || store.help) return;
+  if (document.querySelector("dialog[open]")) return;
   const target = event.target as Element;
   if (/^(input|select|textarea)$/i.test(target.tagName)) return;
   const arrow = event.key.startsWith("Arrow");

@@ -1,6 +1,6 @@
 // The lane above a column of charts: each change as a button where it began.
 
-import type { Change } from "./changes.ts";
+import { type Change, FATE_WORDS } from "./changes.ts";
 import { shown } from "./chart.tsx";
 import * as format from "./format.ts";
 import { Glyph } from "./glyph.tsx";
@@ -15,12 +15,11 @@ interface Mark {
 }
 
 export function Lane({ offset, width }: { offset: number; width: number }) {
-  const { ledger, openChange, pool } = useMoves();
+  const { ledger, openChange, hot, pool } = useMoves();
   const [from, to] = shown();
   const room = Math.max(1, width - offset - 1);
   const marks: Mark[] = [];
   for (const change of ledger.changes.values()) {
-    if (change.generation === undefined) continue;
     const at = change.begun.at_ms / 1000;
     if (at < from || at > to) continue;
     const left = ((at - from) / (to - from)) * room;
@@ -38,7 +37,7 @@ export function Lane({ offset, width }: { offset: number; width: number }) {
           <button
             key={change.key}
             type="button"
-            class={mark.changes.some(({ pool: of }) => of === pool) ? "" : "other"}
+            class={`${mark.changes.some(({ pool: of }) => of === pool) ? "" : "other"}${mark.changes.some(({ key }) => key === hot) ? " hot" : ""}`}
             style={{ left: `${mark.left}px` }}
             aria-current={mark.changes.some(({ key }) => key === openChange)}
             aria-label={
@@ -76,6 +75,7 @@ export function cardId(change: Change): string {
 }
 
 function name(change: Change): string {
-  const set = change.set.map(({ knob, from, to }) => `${knob} ${from} to ${to}`).join(", ");
-  return `${change.generation ?? ""}: ${change.pool} ${set}, ${change.fate}, ${format.time(change.begun.at_ms)}`;
+  const set = change.set.map(({ knob, from, to }) => `${knob} ${from} → ${to}`).join(", ");
+  const number = change.generation === undefined ? "" : `${change.generation}: `;
+  return `${number}${change.pool} ${set}, ${FATE_WORDS[change.fate]}, ${format.time(change.begun.at_ms)}`;
 }

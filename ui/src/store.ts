@@ -71,7 +71,17 @@ class Detail {
 
 type Choices = Pick<
   Store,
-  "pool" | "range" | "openChange" | "kind" | "onlyPool" | "deed" | "done" | "hands" | "help" | "profile"
+  | "pool"
+  | "range"
+  | "openChange"
+  | "hot"
+  | "kind"
+  | "onlyPool"
+  | "deed"
+  | "done"
+  | "hands"
+  | "help"
+  | "profile"
 >;
 
 export class Store {
@@ -101,6 +111,8 @@ export class Store {
   pool = "";
   range: Range = { seconds: 300, zoom: undefined };
   openChange: string | undefined;
+  /** The change whose card is under the pointer. */
+  hot: string | undefined;
   kind: "all" | "kept" | "rolled back" | "planned" = "all";
   onlyPool: string | undefined;
   /** Whether the sidecar has nothing that is older than what was read in full. */

@@ -60,6 +60,18 @@ describe("the dashboard", () => {
     const picture = () => page.evaluate(() => document.querySelector(".plot canvas").toDataURL());
     const earlier = await picture();
     await until("the chart moves", async () => (await picture()) !== earlier);
+    const said = (title) => page.getByRole("img", { name: title }).getAttribute("aria-label");
+    await until("a chart says its figures", async () =>
+      /^Requests, web, \/s: goodput [1-9][\d,.]*, arriving [1-9][\d,.]* now$/.test(await said("Requests")),
+    );
+    await page.getByText("3 more charts").click();
+    await until("the time in the queue", async () =>
+      /: p95 [\d,.]+ now$/.test(await said("Time in the queue")),
+    );
+    const cut = await page
+      .locator(".ch-h")
+      .evaluateAll((heads) => heads.filter((head) => head.scrollWidth > head.clientWidth).length);
+    assert.equal(cut, 0, "no title of a chart is cut");
     await close(page);
   });
 
@@ -79,6 +91,16 @@ describe("the dashboard", () => {
     );
     await until("its mark is in the lane", async () => (await page.locator(".lane button").count()) > 0);
     await shoot(page, "wide-light");
+    await close(page);
+  });
+
+  it("lights the mark of the card under the pointer", async () => {
+    const page = await open();
+    const mark = page.locator(".lane button.hot").first();
+    await page.locator(".d").first().hover();
+    await mark.waitFor();
+    await page.mouse.move(0, 0);
+    await mark.waitFor({ state: "detached" });
     await close(page);
   });
 

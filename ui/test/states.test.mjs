@@ -43,6 +43,9 @@ describe("the state bar", () => {
     await bar(page).getByRole("button", { name: "See what it would do" }).click();
     const card = page.locator(".d.open");
     assert.match(await card.textContent(), /would have.*expected/);
+    // What was not done is marked too.
+    const [plan] = await page.locator(".lane button").all();
+    assert.match(await plan.getAttribute("aria-label"), /ecisions?.* web workers 10 → \d+.*, would have, /);
     assert.deepEqual(await violations(page), []);
     await shoot(page, "observe");
     const { web } = (await page.sidecar.api("/api/v1/hosts/hello/status")).pools;

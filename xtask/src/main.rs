@@ -27,10 +27,10 @@ usage: cargo xtask <chore>
                      documentation, cargo-deny, chaos and the demo
   chaos [--quick | --full | --fault F13]
                      do bad things to real sidecars and hosts, and look
+  terminal           record `trimtab top` beside the demo into docs/images
   beside REQUESTS PAIRS
                      a service beside a sidecar that is killed, hung or flooding,
-                     against the same without; 1000000 25 for the record
-  terminal           record `trimtab top` beside the demo into docs/images";
+                     against the same without; 1000000 25 for the record";
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -48,8 +48,8 @@ fn main() -> ExitCode {
         ["chaos", "--fault", fault] => {
             chaos::run(&root, &chaos::Extent::Fault((*fault).to_owned()))
         }
-        ["beside", requests, pairs] => chaos::beside(&root, requests, pairs),
         ["terminal"] => terminal::run(&root),
+        ["beside", requests, pairs] => chaos::beside(&root, requests, pairs),
         ["help" | "--help" | "-h"] => {
             println!("{USAGE}");
             return ExitCode::SUCCESS;

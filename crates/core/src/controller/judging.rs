@@ -47,6 +47,7 @@ impl Tuner {
             (Stage::InForce { .. }, Err((_, absence))) => self.trial.as_mut()?.blind(absence),
             (Stage::InForce { .. }, Ok(delta)) => {
                 let (action, reason) = self.judge(tick, delta, contended)?;
+                self.weigh_rule(tick.now, action, &reason);
                 match action {
                     Action::Confirm | Action::RollBack => self.trial.as_mut()?.end(action, reason),
                     Action::Hold | Action::Try | Action::Advise => (action, reason),

@@ -15,7 +15,7 @@ use crate::profile::{Cited, Profile, Trigger, TriggerAction};
 use crate::signal::HostSignals;
 use crate::trigger::{Fired, Lack, TriggerWatch};
 use trimtab_protocol::decision::{
-    Citation, Direction, Expectation, Reason, Regime, TriggerLack, WindowFigures,
+    Action, Citation, Direction, Expectation, Reason, Regime, TriggerLack, WindowFigures,
 };
 use trimtab_protocol::knob::KnobValue;
 use trimtab_protocol::name::KnobName;
@@ -169,6 +169,39 @@ impl Tuner {
         self.unfollowed.insert(knob.clone(), now.after(HARMED));
     }
 
+    /// A trigger is only as good as what it brings: where its step is undone for doing harm, or the policy then proves that the
+    /// other way is better, no trigger moves the workers that way for a while. Else each would undo the other for ever.
+    pub(super) fn weigh_rule(&mut self, now: Moment, action: Action, reason: &Reason) {
+        let Some(trial) = &self.trial else {
+            return;
+        };
+        if trial.knob.as_str() != KnobName::WORKERS {
+            return;
+        }
+        let direction = trial.direction;
+        let harmed = match (action, reason, trial.ruled) {
+            (Action::RollBack, Reason::DidNotPay { .. }, true) => Some(direction),
+            (Action::Confirm, _, true) => {
+                self.last_ruled = Some(direction);
+                None
+            }
+            (Action::Confirm, Reason::Paid { .. }, false) => {
+                self.last_ruled.take().filter(|ruled| *ruled != direction)
+            }
+            _ => None,
+        };
+        if let Some(direction) = harmed {
+            self.unruled.insert(direction, now.after(HARMED));
+        }
+    }
+
+    /// Whether triggers leave the workers alone that way because of that.
+    fn is_unruled(&self, now: Moment, direction: Direction) -> bool {
+        self.unruled
+            .get(&direction)
+            .is_some_and(|until| *until > now)
+    }
+
     /// Whether a knob is left alone because of that.
     pub(super) fn follow_rests(&self, now: Moment, knob: &str) -> bool {
         self.unfollowed.get(knob).is_some_and(|until| *until > now)
@@ -194,7 +227,7 @@ impl Tuner {
             _ if !sized && self.follow_rests(tick.now, knob.as_str()) => return None,
             _ if !sized => Purpose::Follow,
             std::cmp::Ordering::Greater if self.may_grow(tick) => Purpose::Predict,
-            std::cmp::Ordering::Less if !self.policy.shrink_rests(tick.seconds()) => Purpose::Relax,
+            std::cmp::Ordering::Less if self.may_shrink(tick) => Purpose::Relax,
             std::cmp::Ordering::Greater | std::cmp::Ordering::Less => return None,
         };
         Some(self.ruled(tick, (knob.clone(), to), purpose, triggered(trigger)))
@@ -202,7 +235,13 @@ impl Tuner {
 
     /// Where nothing waits there is nothing that a growth could prove.
     fn may_grow(&self, tick: &PoolTick<'_>) -> bool {
-        self.work_waits(tick) && !self.policy.growth_rests(tick.seconds())
+        self.work_waits(tick)
+            && !self.policy.growth_rests(tick.seconds())
+            && !self.is_unruled(tick.now, Direction::Up)
+    }
+
+    fn may_shrink(&self, tick: &PoolTick<'_>) -> bool {
+        !self.policy.shrink_rests(tick.seconds()) && !self.is_unruled(tick.now, Direction::Down)
     }
 
     /// The step that a trigger asks for; nothing when it is about another pool's knob or its direction rests.
@@ -216,9 +255,7 @@ impl Tuner {
             TriggerAction::Grow if self.may_grow(tick) => {
                 (workers.saturating_mul(2), Purpose::Predict)
             }
-            TriggerAction::Shrink if !self.policy.shrink_rests(tick.seconds()) => {
-                (workers.div_ceil(2), Purpose::Relax)
-            }
+            TriggerAction::Shrink if self.may_shrink(tick) => (workers.div_ceil(2), Purpose::Relax),
             TriggerAction::Grow | TriggerAction::Shrink => return None,
         };
         let knob = KnobName::from(KnobName::WORKERS);

@@ -61,6 +61,8 @@ pub(super) struct Trial {
     pub(super) before_figures: WindowFigures,
     pub(super) window: Window,
     pub(super) stage: Stage,
+    /// Whether a trigger of the profile asked for it.
+    pub(super) ruled: bool,
     blind_ticks: u32,
 }
 
@@ -90,6 +92,7 @@ impl Trial {
             from: permitted.from(),
             to: permitted.value(),
             rest: BTreeMap::new(),
+            ruled: false,
             claim,
             change: permitted.summary(Some(generation)),
             bound_by: permitted.bound_by().to_vec(),

@@ -124,6 +124,10 @@ pub(super) struct Tuner {
     pub(super) eased: Moment,
     /// Knobs that follow the load or a trigger and did harm, and until when each is left alone.
     pub(super) unfollowed: BTreeMap<KnobName, Moment>,
+    /// Which way the last trigger moved the workers that was kept, until the policy has shown otherwise.
+    pub(super) last_ruled: Option<Direction>,
+    /// Ways in which a trigger moved the workers and did harm, and until when no trigger moves them that way.
+    pub(super) unruled: BTreeMap<Direction, Moment>,
     trials: Recent,
     /// What trials were predicted to cost, and when.
     costs: VecDeque<(Moment, f64)>,
@@ -378,7 +382,8 @@ impl Tuner {
         };
         let expected = (proposal.direction, proposal.expectation.clone());
         let trial = Trial::new(permitted, (epoch, generation), expected, (claim, figures));
-        let trial = trial.beside(tick.pool);
+        let mut trial = trial.beside(tick.pool);
+        trial.ruled = matches!(proposal.reason, Reason::Triggered { .. });
         let sentence = format!("try {knob} {to} instead of {from}");
         let trial_ms = super::trial::trial_ms(tick.interval);
         let plan = permitted.plan(epoch, generation, trial_ms, sentence);

@@ -165,7 +165,9 @@ impl Policy {
             return None;
         }
         let residence_s = at_least_s(&tally);
-        if residence_s < LATE * slo_s || size < 2.0 || self.holds(sight) {
+        // A goal that no job ever met says nothing about the size.
+        let never = self.lean.is_some_and(|(least_s, _)| least_s > slo_s);
+        if residence_s < LATE * slo_s || never || size < 2.0 || self.holds(sight) {
             return None;
         }
         self.climbing = false;

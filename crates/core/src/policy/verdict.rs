@@ -35,6 +35,8 @@ const CLIMB_ELASTICITY: f64 = 0.35;
 const LOAD_KEPT: f64 = 0.9;
 /// Jobs that were too late end sooner when they take this part of the time.
 const SOONER: f64 = 0.8;
+/// ... and about as much ends when it is this part.
+const AS_MUCH: f64 = 0.8;
 /// With the CPU full, a loss of throughput below this share is the noise of the wait inside.
 pub(super) const FULL_LOSS: f64 = 0.15;
 
@@ -223,8 +225,11 @@ impl Policy {
             return None;
         }
         let sooner = super::protect::at_least_s(&self.tally) < SOONER * before_s;
-        let verdict = self.compare(sight, claim).verdict();
-        sooner.then(|| {
+        let comparison = self.compare(sight, claim);
+        let verdict = comparison.verdict();
+        // Whoever waits for a late answer still gets it.
+        let as_much = comparison.now >= AS_MUCH * comparison.before;
+        (sooner && as_much).then(|| {
             self.down.paid();
             Judgement::Keep(Reason::Paid { verdict })
         })
