@@ -30,7 +30,7 @@ usage: cargo xtask <chore>
   terminal           record `trimtab top` beside the demo into docs/images
   beside REQUESTS PAIRS
                      a service beside a sidecar that is killed, hung or flooding,
-                     against the same without; 1000000 20 for the record";
+                     against the same without; 1000000 25 for the record";
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();

@@ -25,7 +25,7 @@ const ROOM_STEP: f64 = 1.25;
 /// ... up to so many workers for each that is held.
 const ROOM_MOST: f64 = 2.0;
 /// Jobs that take this many times the goal once they are begun are too late; a goal that is missed by more is none ...
-const LATE: (f64, f64) = (1.2, 10.0);
+const LATE: (f64, f64) = (1.2, 30.0);
 /// ... when that was seen for so many seconds.
 const LATE_S: f64 = 3.0;
 /// A collapse: a smaller number in service is known to have done more than twice the work.
