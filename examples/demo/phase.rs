@@ -25,6 +25,8 @@ pub(crate) struct Stage {
     sidecar: Option<Sidecar>,
     host: Process,
     announcement: HostAnnouncement,
+    /// How long a background job may take, in milliseconds; it is fixed.
+    job_timeout_ms: u64,
     /// Sockets, the sidecar's files, and its log.
     directory: TempDir,
 }
@@ -54,6 +56,7 @@ impl Stage {
             sidecar,
             host,
             announcement,
+            job_timeout_ms: cli.guesses.background.timeout_ms,
             directory,
         })
     }
@@ -79,7 +82,10 @@ impl Stage {
                 let pool = state.pools.get(&PoolName::from(name));
                 let pool = pool.with_context(|| format!("the host has no pool `{name}`"))?;
                 let seconds = plan.length.as_secs_f64();
-                Ok((name, PhaseReport::new(&tally, seconds, pool)))
+                Ok((
+                    name,
+                    PhaseReport::new(&tally, seconds, pool, self.job_timeout_ms),
+                ))
             })
             .collect()
     }

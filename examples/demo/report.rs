@@ -71,19 +71,21 @@ pub(crate) struct PhaseReport {
     pub(crate) late: u64,
     /// The pool's workers at the end.
     pub(crate) workers: u64,
-    /// The pool's timeout at the end; a pipeline has none.
-    pub(crate) timeout_ms: Option<u64>,
+    /// The pool's timeout at the end.
+    pub(crate) timeout_ms: u64,
     /// The pool's queue limit at the end.
     pub(crate) queue_limit: u64,
 }
 
 impl PhaseReport {
-    /// What a tally of so many seconds says, with the pool's knobs at its end.
-    pub(crate) fn new(tally: &Tally, seconds: f64, pool: &PoolState) -> Self {
-        let knob = |name: &str| {
+    /// What a tally of so many seconds says, with the pool's knobs at its end. Jobs of a pool whose timeout is no knob have the
+    /// one that the host was started with.
+    pub(crate) fn new(tally: &Tally, seconds: f64, pool: &PoolState, timeout_ms: u64) -> Self {
+        let known = |name: &str| {
             let knob = pool.knobs.get(&KnobName::from(name));
             knob.and_then(|knob| knob.value.as_integer())
         };
+        let knob = |name: &str| known(name).unwrap_or_default();
         Self {
             offered: rate(tally.offered.iter().sum(), seconds),
             goodput: rate(tally.good.iter().sum(), seconds),
@@ -94,9 +96,9 @@ impl PhaseReport {
             errors: tally.errors(),
             errors_by_kind: tally.troubles.clone(),
             late: tally.late,
-            workers: knob(KnobName::WORKERS).unwrap_or_default(),
-            timeout_ms: knob(KnobName::TIMEOUT_MS),
-            queue_limit: knob(KnobName::QUEUE_LIMIT).unwrap_or_default(),
+            workers: knob(KnobName::WORKERS),
+            timeout_ms: known(KnobName::TIMEOUT_MS).unwrap_or(timeout_ms),
+            queue_limit: knob(KnobName::QUEUE_LIMIT),
         }
     }
 }
@@ -117,14 +119,14 @@ impl Report {
                 changes,
             } = pool;
             text += &line(format_args!(
-                "{name}: goodput {}, workers {} -> {}, queue {} -> {}, timeout {} -> {}; {} changes made, {} kept, {} rolled back",
+                "{name}: goodput {}, workers {} -> {}, queue {} -> {}, timeout {} ms -> {} ms; {} changes made, {} kept, {} rolled back",
                 ratio(tuned.goodput, fixed.goodput),
                 fixed.workers,
                 tuned.workers,
                 fixed.queue_limit,
                 tuned.queue_limit,
-                milliseconds(fixed.timeout_ms),
-                milliseconds(tuned.timeout_ms),
+                fixed.timeout_ms,
+                tuned.timeout_ms,
                 changes.made,
                 changes.kept,
                 changes.rolled_back,
@@ -159,7 +161,7 @@ pub(crate) fn header() -> String {
 
 /// One line about a pool in a phase; a sweep prints the same.
 pub(crate) fn phase_row(pool: &str, phase: &str, report: &PhaseReport) -> String {
-    let rounded = |ms: Option<f64>| ms.map_or_else(|| "-".to_owned(), |ms| format!("{ms:.0}"));
+    let milliseconds = |ms: Option<f64>| ms.map_or_else(|| "-".to_owned(), |ms| format!("{ms:.0}"));
     row([
         pool,
         phase,
@@ -169,18 +171,14 @@ pub(crate) fn phase_row(pool: &str, phase: &str, report: &PhaseReport) -> String
             .goodput_by_third
             .map(|rate| format!("{rate:.0}"))
             .join("/"),
-        &rounded(report.p50_ms),
-        &rounded(report.p95_ms),
-        &rounded(report.p99_ms),
+        &milliseconds(report.p50_ms),
+        &milliseconds(report.p95_ms),
+        &milliseconds(report.p99_ms),
         &report.errors.to_string(),
         &report.late.to_string(),
         &report.workers.to_string(),
-        &milliseconds(report.timeout_ms),
+        &report.timeout_ms.to_string(),
     ])
-}
-
-fn milliseconds(ms: Option<u64>) -> String {
-    ms.map_or_else(|| "-".to_owned(), |ms| format!("{ms} ms"))
 }
 
 fn row(cells: [&str; 12]) -> String {

@@ -42,11 +42,7 @@ fn faults(value: &Value) -> Vec<String> {
     let mut found = Vec::new();
     for (name, pool) in pools(value) {
         for run in RUNS {
-            // A pool without such a knob says so.
-            let without = |figure: &&str| {
-                *figure == "timeout_ms" && pool[run].get(*figure) == Some(&Value::Null)
-            };
-            for figure in FIGURES.into_iter().filter(|figure| !without(figure)) {
+            for figure in FIGURES {
                 check_figure(pool, &format!("/{run}/{figure}"), name, &mut found);
             }
             check_order(&pool[run], &format!("{name}/{run}"), &mut found);
@@ -117,7 +113,6 @@ mod tests {
             "changes": {"made": 5, "kept": 2, "rolled_back": 2},
         });
         let mut still = pool.clone();
-        still["static"]["timeout_ms"] = Value::Null;
         still["changes"] = json!({"made": 0, "kept": 0, "rolled_back": 0});
         json!({
             "pools": {"api": pool, "web": still},
