@@ -70,10 +70,7 @@ impl RegimeWatch {
     pub fn stuck_for(&self, now: Moment) -> Option<Span> {
         let dry = now.since(self.dry_since?);
         let missed = self.throughput? * dry.as_secs_f64();
-        let (least, each) = MISSED_COMPLETIONS;
-        // Jobs that began together also end together: until more were due than are in service, a pause may be their rhythm.
-        let due = (least + each * self.dispersion).max(self.busy);
-        (missed > due).then_some(dry)
+        (missed > missed_at_least(self.dispersion, self.busy)).then_some(dry)
     }
 
     /// For how long work has been waiting for workers without a pause.
@@ -136,6 +133,13 @@ impl RegimeWatch {
             self.dry_since = Some(now);
         }
     }
+}
+
+/// So many completions must be missing before a pool counts as stuck. Jobs that began together also end together: until more were
+/// due than are in service, a pause may be their rhythm.
+pub(crate) fn missed_at_least(dispersion: f64, busy: f64) -> f64 {
+    let (least, each) = MISSED_COMPLETIONS;
+    (least + each * dispersion).max(busy)
 }
 
 /// Whether work waits for workers: the workers are busy, and more waits or is lost than chance explains.

@@ -141,15 +141,11 @@ pub(super) fn stop_sidecar(bench: &Bench) -> Result<Outcome> {
             "generations go back"
         );
         sidecar.process.signal("CONT")?;
-        until("a new lease", || {
-            let state = world.state().ok()?;
-            (!state["lease"].is_null() && state["epoch"].as_u64() > lease).then_some(())
-        })?;
+        world.until_leased_after(lease)?;
         ensure!(sidecar.process.is_alive()?, "the sidecar ended");
         undone += 1;
     }
-    let (answered, broken) = world.load();
-    ensure!(broken == 0, "{broken} requests of the service broke off");
+    let answered = world.unbroken()?;
     Ok(Outcome::Held(format!(
         "{undone} sidecars stopped during a trial that the host undid; each came back to a new epoch; the service answered {answered} requests"
     )))
@@ -278,8 +274,7 @@ fn through_wire(bench: &Bench, name: &str, toxins: &[Toxin]) -> Result<Outcome> 
     sidecar.until_attached()?;
     let state = world.state()?;
     world.audit(&state)?;
-    let (answered, broken) = world.load();
-    ensure!(broken == 0, "{broken} requests of the service broke off");
+    let answered = world.unbroken()?;
     Ok(Outcome::Held(format!(
         "{}; the service answered {answered} requests and broke off 0",
         counts.join(", ")

@@ -169,8 +169,7 @@ pub(super) fn crowd(bench: &Bench) -> Result<Outcome> {
     ensure!(profilers <= 1, "{profilers} profilers at a time");
     sidecar.until_attached()?;
     let late = lateness(&sidecar, began_ns)?;
-    let (answered, broken) = world.load();
-    ensure!(broken == 0, "{broken} requests of the service broke off");
+    let answered = world.unbroken()?;
     Ok(Outcome::Held(format!(
         "{attempts} attempts in {seconds} s ({told}); the lease was kept; at most {} MiB, {files} descriptors and {profilers} profiler; \
          {late}; the service answered {answered} requests and broke off 0",

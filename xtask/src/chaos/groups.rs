@@ -90,14 +90,10 @@ pub(super) fn frozen_machine(bench: &Bench) -> Result<Outcome> {
             trial(&state).is_none(),
             "a trial outlived its lease: {state}"
         );
-        until("a new lease", || {
-            let state = world.state().ok()?;
-            (state["lease"].is_object() && state["epoch"].as_u64() > epoch).then_some(())
-        })?;
+        world.until_leased_after(epoch)?;
         slept += 1;
     }
-    let (answered, broken) = world.load();
-    ensure!(broken == 0, "{broken} requests of the service broke off");
+    let answered = world.unbroken()?;
     Ok(Outcome::Held(format!(
         "{slept} sleeps of both sides during a trial; each trial was over at the first look, each lease was taken anew; {answered} requests"
     )))
@@ -126,8 +122,7 @@ pub(super) fn throttled(bench: &Bench) -> Result<Outcome> {
     group.set("cpu.cfs_quota_us", "-1")?;
     sidecar.until_attached()?;
     ensure!(sidecar.process.is_alive()?, "the sidecar ended");
-    let (answered, broken) = world.load();
-    ensure!(broken == 0, "{broken} requests of the service broke off");
+    let answered = world.unbroken()?;
     Ok(Outcome::Held(format!(
         "throttled {throttled} times in eight seconds; nothing in force that was not proposed and written down; {answered} requests"
     )))

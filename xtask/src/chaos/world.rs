@@ -146,6 +146,24 @@ impl<'b> World<'b> {
         )
     }
 
+    /// How many requests of the service were answered.
+    ///
+    /// # Errors
+    /// When one broke off.
+    pub(super) fn unbroken(&self) -> Result<u64> {
+        let (answered, broken) = self.load();
+        ensure!(broken == 0, "{broken} requests of the service broke off");
+        Ok(answered)
+    }
+
+    /// Waits until a lease is in force that was granted after this one.
+    pub(super) fn until_leased_after(&self, epoch: Option<u64>) -> Result<()> {
+        until("a new lease", || {
+            let state = self.state().ok()?;
+            (state["lease"].is_object() && state["epoch"].as_u64() > epoch).then_some(())
+        })
+    }
+
     /// A sidecar in mode `act` with four ticks a second, and how long it took to serve.
     pub(super) fn sidecar(&mut self) -> Result<(Sidecar, Duration)> {
         let (socket, ledger) = (self.socket(), self.ledger());

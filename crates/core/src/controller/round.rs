@@ -42,7 +42,8 @@ impl Controller {
         let mut probing = probing(&tuners);
         let mut generation = self.generation.max(state.generation).next();
         let mut issued = None;
-        // A pool whose trial has just paid may go on in the same tick: the host takes a confirmation and the next change.
+        // A pool whose trial has just paid may go on in the same tick, for the host takes a confirmation and the next change; but
+        // not past a pool in which work waits.
         for tick in following {
             let contended = is_contended(&tuners, tick.name);
             let Some(tuner) = tuners.get_mut(tick.name) else {

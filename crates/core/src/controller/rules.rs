@@ -169,6 +169,11 @@ impl Tuner {
         self.unfollowed.insert(knob.clone(), now.after(HARMED));
     }
 
+    /// Whether a knob is left alone because of that.
+    pub(super) fn follow_rests(&self, now: Moment, knob: &str) -> bool {
+        self.unfollowed.get(knob).is_some_and(|until| *until > now)
+    }
+
     /// A trigger is only as good as what it brings: where its step is undone for doing harm, or the policy then proves that the
     /// other way is better, no trigger moves the workers that way for a while. Else each would undo the other for ever.
     pub(super) fn weigh_rule(&mut self, now: Moment, action: Action, reason: &Reason) {
@@ -200,11 +205,6 @@ impl Tuner {
         self.unruled
             .get(&direction)
             .is_some_and(|until| *until > now)
-    }
-
-    /// Whether a knob is left alone because of that.
-    pub(super) fn follow_rests(&self, now: Moment, knob: &str) -> bool {
-        self.unfollowed.get(knob).is_some_and(|until| *until > now)
     }
 
     /// The change that brings a knob of this pool to the value that a trigger names, as far as it may; nothing when it stands

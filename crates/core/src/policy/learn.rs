@@ -5,7 +5,7 @@ use crate::ablation::{Part, lacks};
 use crate::model::flow::Flow;
 use crate::model::surprise::{Alarm, Batch};
 use crate::policy::Purpose;
-use crate::regime::is_starved;
+use crate::regime::{is_starved, missed_at_least};
 use trimtab_protocol::decision::Reason;
 
 /// The longest time for old work to leave a pool after a change, in seconds.
@@ -132,8 +132,7 @@ impl Policy {
         let dry = flow.ended <= 0.0 && flow.busy >= 1.0;
         self.dry_s = if dry { self.dry_s + flow.seconds } else { 0.0 };
         let expected = self.throughput_slow * flow.seconds;
-        let due = (5.0 * dispersion + 3.0).max(flow.busy);
-        let nothing = self.throughput_slow * self.dry_s > due;
+        let nothing = self.throughput_slow * self.dry_s > missed_at_least(dispersion, flow.busy);
         let hardly =
             flow.ended < 0.02 * expected && expected > 50.0 * dispersion && flow.busy >= 1.0;
         if nothing || hardly {
