@@ -3,6 +3,9 @@
 use crate::control::Control;
 use crate::router::{self, Caller};
 use crate::socket::Socket;
+use crate::tcp::TcpDoor;
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -10,8 +13,9 @@ use std::convert::Infallible;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::Semaphore;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, UnixListener, UnixStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Connections at once on the control socket.
 pub(crate) const CONTROL_CONNECTIONS: usize = 24;
@@ -34,16 +38,8 @@ pub(crate) async fn serve(
     let listener = UnixListener::from_std(socket.listener.try_clone()?)?;
     let places = Arc::new(Semaphore::new(connections));
     loop {
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
-            Err(error) => {
-                tracing::debug!(%error, "a connection was not accepted");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-                continue;
-            }
-        };
-        let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
-            tracing::debug!("a connection was closed: there are too many");
+        let accepted = listener.accept().await.map(|(stream, _)| stream);
+        let Some((stream, place)) = seated(accepted, &places).await else {
             continue;
         };
         let caller = if is_trusted(&stream, socket.uid) {
@@ -53,16 +49,78 @@ pub(crate) async fn serve(
         };
         let control = Arc::clone(&control);
         tokio::spawn(async move {
-            converse(stream, control, caller).await;
+            converse(stream, control, Proof::Peer(caller)).await;
             drop(place);
         });
     }
 }
 
-async fn converse(stream: UnixStream, control: Arc<Control>, caller: Caller) {
-    let service = service_fn(move |request| {
-        let control = Arc::clone(&control);
-        async move { Ok::<_, Infallible>(router::answer(control, caller, request).await) }
+/// The same over TCP, where each request says who calls.
+pub(crate) async fn serve_tcp(door: Arc<TcpDoor>, control: Arc<Control>) -> io::Result<Infallible> {
+    let listener = TcpListener::from_std(door.listener.try_clone()?)?;
+    let places = Arc::new(Semaphore::new(CONTROL_CONNECTIONS));
+    loop {
+        let accepted = listener.accept().await.map(|(stream, _)| stream);
+        let Some((stream, place)) = seated(accepted, &places).await else {
+            continue;
+        };
+        let (control, door) = (Arc::clone(&control), Arc::clone(&door));
+        tokio::spawn(async move {
+            converse(stream, control, Proof::Token(door)).await;
+            drop(place);
+        });
+    }
+}
+
+/// A connection that was accepted, with a place for it; nothing where there is neither.
+async fn seated<T>(
+    accepted: io::Result<T>,
+    places: &Arc<Semaphore>,
+) -> Option<(T, OwnedSemaphorePermit)> {
+    match accepted {
+        Ok(stream) => {
+            let place = Arc::clone(places).try_acquire_owned();
+            if place.is_err() {
+                tracing::debug!("a connection was closed: there are too many");
+            }
+            Some((stream, place.ok()?))
+        }
+        Err(error) => {
+            tracing::debug!(%error, "a connection was not accepted");
+            tokio::time::sleep(ACCEPT_PAUSE).await;
+            None
+        }
+    }
+}
+
+/// How it is known who calls.
+#[derive(Clone)]
+enum Proof {
+    /// By the kernel's word, once for the connection.
+    Peer(Caller),
+    /// By what each request shows.
+    Token(Arc<TcpDoor>),
+}
+
+async fn converse<T>(stream: T, control: Arc<Control>, proof: Proof)
+where
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let service = service_fn(move |request: Request<Incoming>| {
+        let (control, proof) = (Arc::clone(&control), proof.clone());
+        async move {
+            let judged = match proof {
+                Proof::Peer(caller) => Ok(caller),
+                Proof::Token(door) => door
+                    .judge(request.headers())
+                    .await
+                    .map(|()| Caller::Sidecar),
+            };
+            Ok::<_, Infallible>(match judged {
+                Ok(caller) => router::answer(control, caller, request).await,
+                Err(refusal) => router::refused(&refusal),
+            })
+        }
     });
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
