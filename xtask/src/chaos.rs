@@ -9,6 +9,7 @@ mod control;
 mod crowd;
 mod groups;
 mod proxy;
+pub(crate) mod schema;
 mod table;
 mod wire;
 mod world;
@@ -26,6 +27,15 @@ pub(crate) enum Extent {
     Full,
     /// One fault, as often as the quick set has it.
     Fault(String),
+}
+
+/// How the programs under test are built.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Build {
+    /// Quickly.
+    Debug,
+    /// As they are used.
+    Release,
 }
 
 /// What a case needs.
@@ -170,7 +180,7 @@ pub(crate) fn run(root: &Path, extent: &Extent) -> Result<()> {
         );
         return Ok(());
     }
-    let bench = bench(root, extent)?;
+    let bench = bench(root, extent, Build::Debug)?;
     let mut failed = 0;
     for case in chosen {
         let (outcome, took) = crate::ci::shell::timed(|| (case.run)(&bench));
@@ -198,24 +208,35 @@ pub(crate) fn run(root: &Path, extent: &Extent) -> Result<()> {
     Ok(())
 }
 
+/// Sends cases that schemathesis makes of both documents to a live sidecar and a live host, and says how many.
+///
+/// # Errors
+/// When one of them was a server error, or it cannot be run.
+pub(crate) fn schemathesis(root: &Path, extent: schema::Extent) -> Result<String> {
+    let bench = bench(root, &Extent::Quick, Build::Debug)?;
+    let sent = schema::run(root, &bench, extent);
+    std::fs::remove_dir_all(&bench.directory).context("the bench cannot be cleared")?;
+    sent
+}
+
 /// Measures a service beside a sidecar in trouble, and prints the table.
 ///
 /// # Errors
 /// When a request failed because of it.
-pub(crate) fn beside(root: &Path, requests: &str, pairs: &str) -> Result<()> {
+pub(crate) fn beside(root: &Path, build: Build, requests: &str, pairs: &str) -> Result<()> {
     let extent = beside::Extent {
         requests: requests.parse().context("how many requests?")?,
         pairs: pairs.parse().context("how many pairs?")?,
     };
-    let bench = bench(root, &Extent::Quick)?;
+    let bench = bench(root, &Extent::Quick, build)?;
     let measured = beside::run(&bench, extent);
     std::fs::remove_dir_all(&bench.directory).context("the bench cannot be cleared")?;
     measured
 }
 
 /// Builds what is run, and a directory for it.
-fn bench(root: &Path, extent: &Extent) -> Result<Bench> {
-    let arguments = [
+fn bench(root: &Path, extent: &Extent, build: Build) -> Result<Bench> {
+    let mut arguments = vec![
         "build",
         "--locked",
         "--bin",
@@ -225,13 +246,20 @@ fn bench(root: &Path, extent: &Extent) -> Result<Bench> {
         "--example",
         "hello_host",
     ];
+    if build == Build::Release {
+        arguments.push("--release");
+    }
     crate::ci::shell::cargo(root, &arguments)?;
     let metadata = cargo_metadata::MetadataCommand::new()
         .current_dir(root)
         .no_deps()
         .exec()
         .context("cargo does not say where it builds")?;
-    let built = metadata.target_directory.as_std_path().join("debug");
+    let profile = match build {
+        Build::Debug => "debug",
+        Build::Release => "release",
+    };
+    let built = metadata.target_directory.as_std_path().join(profile);
     let directory = std::env::temp_dir().join(format!("trimtab-chaos-{}", std::process::id()));
     std::fs::create_dir_all(&directory).context("no directory for the campaign")?;
     Ok(Bench {

@@ -80,7 +80,7 @@ impl TcpDoor {
     /// Whether whoever sent this head may call.
     pub(crate) async fn judge(&self, headers: &HeaderMap) -> Result<(), Refusal> {
         let refused = |kind, detail: &str| Err(Box::new(Problem::new(kind, detail)));
-        if !self.is_named(headers) {
+        if !is_named(headers) {
             let detail = "this host does not go by that name";
             return refused(ProblemKind::Forbidden, detail);
         }
@@ -101,20 +101,22 @@ impl TcpDoor {
         };
         refused(ProblemKind::Unauthenticated, detail)
     }
+}
 
-    /// Whether the one `Host` is a loopback name with this port: a name of somebody else's may lead here.
-    fn is_named(&self, headers: &HeaderMap) -> bool {
-        let mut all = headers.get_all(HOST).iter();
-        let (Some(host), None) = (all.next(), all.next()) else {
-            return false;
-        };
-        let port = self.address.port();
-        let mut own = ["127.0.0.1", "localhost", "[::1]"].into_iter();
-        own.any(|name| {
-            host.as_bytes()
-                .eq_ignore_ascii_case(format!("{name}:{port}").as_bytes())
-        })
-    }
+/// Whether the one `Host` is a loopback name: a name of somebody else's may be made to lead here. The port may be another one,
+/// for something may pass the call on.
+fn is_named(headers: &HeaderMap) -> bool {
+    let mut all = headers.get_all(HOST).iter();
+    let (Some(host), None) = (all.next().and_then(|host| host.to_str().ok()), all.next()) else {
+        return false;
+    };
+    let (name, port) = match host.rsplit_once(':') {
+        Some((name, port)) if !port.contains(']') => (name, port),
+        _ => (host, ""),
+    };
+    let mut own = ["127.0.0.1", "localhost", "[::1]"].into_iter();
+    port.bytes().all(|digit| digit.is_ascii_digit())
+        && own.any(|own| name.eq_ignore_ascii_case(own))
 }
 
 /// The one token that is shown.

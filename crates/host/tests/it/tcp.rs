@@ -61,7 +61,13 @@ fn without_a_token_of_the_file_no_call_is_taken_and_nothing_changes() {
             assert_eq!(reply.kind(), Unauthenticated, "{shown:?} on {what}");
             assert!(reply.head.contains("www-authenticate: bearer"), "{what}");
         }
-        for host in ["evil.example", "localhost", "127.0.0.1:1", ""] {
+        for host in [
+            "evil.example",
+            "localhost.evil.example:7070",
+            "evil@127.0.0.1",
+            "127.0.0.1:x",
+            "",
+        ] {
             let text = target.good().with(GOOD).text(host);
             let reply = raw_tcp(address, text.as_bytes());
             assert_eq!(reply.kind(), Forbidden, "{what} to {host:?}");
