@@ -1,7 +1,6 @@
 //! A service made tunable: run it, then `trimtab run --socket /tmp/hello/control.sock`, or ask it yourself:
 //! `curl --unix-socket /tmp/hello/control.sock http://localhost/trimtab/v1/state`
-//! Its arguments, if any: the directory for the sockets, and the address to serve at; then, for a sidecar that cannot reach the
-//! socket, a loopback address for the control API and a file of tokens.
+//! Its arguments, if any: the directory for the sockets, and the address to serve at.
 
 use axum::{Router, routing::get};
 use std::sync::Arc;
@@ -27,14 +26,11 @@ async fn main() -> anyhow::Result<()> {
 
     // The control API: a socket in this directory, on a thread of its own, so that it answers even when the service is stuck.
     // Nothing changes until somebody asks for it, and what a lost sidecar has not confirmed is undone.
-    let mut host = Host::builder("hello")
+    let _control = Host::builder("hello")
         .version(env!("CARGO_PKG_VERSION"))
         .socket_dir(directory)
-        .part(Arc::new(pool.clone()));
-    if let (Some(control), Some(tokens)) = (given.next(), given.next()) {
-        host = host.tcp(control.parse()?, tokens);
-    }
-    let _control = host.start()?;
+        .part(Arc::new(pool.clone()))
+        .start()?;
 
     // The service itself. The layer makes each request wait for its turn, and answers 503 or 504 when there is none in time.
     // Work that is not a request goes through `pool.run(async { ... })`.

@@ -149,6 +149,9 @@ pub fn because(reason: &Reason) -> String {
         | Reason::MemoryEased { .. }
         | Reason::TookEffect
         | Reason::NoEffect { .. } => setting::because(reason),
+        Reason::Paid {
+            verdict: verdict @ Verdict::NoDifference { .. },
+        } => format!("nothing got worse, as {}", found(verdict)),
         Reason::Paid { verdict } => format!("it paid, as {}", found(verdict)),
         Reason::DidNotPay { verdict } => format!("it did not pay, as {}", found(verdict)),
         Reason::EvidenceLost { absence } => evidence_lost(*absence),
@@ -230,7 +233,7 @@ fn standby(holder: &str, expires_in_ms: u64) -> String {
 
 fn yielding(seconds: f64) -> String {
     format!(
-        "someone else changed the pool, and their values are left alone for another {} s",
+        "an operator or another program changed the pool, and those values are left alone for another {} s",
         figure(seconds)
     )
 }
@@ -330,7 +333,9 @@ fn trial_ended(status: ChangeStatus) -> &'static str {
         ChangeStatus::Trial => "the host still has the trial open",
         ChangeStatus::Confirmed => "the host says that the trial was kept",
         ChangeStatus::RolledBack => "the host says that the trial was undone on request",
-        ChangeStatus::Expired => "the host undid the trial, as its time or its lease ran out",
+        ChangeStatus::Expired => {
+            "the host undid the trial: its time or its lease ran out, or an operator ended it"
+        }
         ChangeStatus::Superseded => "someone else's change ended the trial",
     }
 }

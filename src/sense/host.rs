@@ -148,7 +148,7 @@ impl Attached {
         Result<CgroupSample, Absence>,
     ) {
         let process = match &self.process {
-            Ok(reader) => reader.read(at),
+            Ok(reader) => reader.read_with_traffic(at),
             Err(absence) => Err(*absence),
         };
         let cgroup = match &mut self.cgroup {

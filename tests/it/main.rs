@@ -20,6 +20,7 @@ mod lifecycle;
 mod others;
 mod pages;
 mod reference;
+mod reference_host;
 mod reload;
 mod replay;
 mod shedding;

@@ -13,7 +13,7 @@ export function number(value: number | undefined | null): string {
   return value < 0 && Number(size.toFixed(digits)) !== 0 ? MINUS + text : text;
 }
 
-/** A rate with one digit behind the point at most. */
+/** A rate, or a time in a unit that stands elsewhere, with one digit behind the point at most, and none from ten on. */
 export function rate(value: number | undefined | null): string {
   if (value === undefined || value === null) return DASH;
   if (Math.abs(value) >= 10) return number(Math.round(value));

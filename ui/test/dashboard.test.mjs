@@ -48,7 +48,45 @@ function inked(page) {
   });
 }
 
+/**
+ * Notes, within the page, the ticks that the sidecar tells of, the changes that it begins, and at which tick the card of each is
+ * there. All by the moments in the sidecar's own messages, so that no clock of this machine matters.
+ */
+function noteWhenCardsCome(page) {
+  return page.evaluate(() => {
+    const noted = { ticks: [], begun: {}, shown: {} };
+    globalThis.noted = noted;
+    new BroadcastChannel("trimtab-events").onmessage = ({ data }) => {
+      if (data.kind !== "event") return;
+      const told = JSON.parse(data.data);
+      if (data.name === "status") noted.ticks.push(told.sample.moment_ns);
+      if (data.name === "decision" && told.action === "try")
+        noted.begun[told.change.generation] = told.moment_ns;
+    };
+    const look = () => {
+      for (const number of document.querySelectorAll(".d .d-w .n"))
+        noted.shown[number.textContent] ??= noted.ticks.at(-1) ?? 0;
+    };
+    new MutationObserver(look).observe(document.body, { childList: true, subtree: true });
+  });
+}
+
 describe("the dashboard", () => {
+  it("shows a decision within two ticks of its making", async () => {
+    const page = await open();
+    await noteWhenCardsCome(page);
+    const late = await until("the card of a change that was begun meanwhile", () =>
+      page.evaluate(() => {
+        const { ticks, begun, shown } = globalThis.noted;
+        const change = Object.keys(begun).find((generation) => generation in shown);
+        if (change === undefined) return undefined;
+        return { ticks: ticks.filter((tick) => tick > begun[change] && tick <= shown[change]).length };
+      }),
+    );
+    assert.ok(late.ticks <= 2, `it was shown ${late.ticks} ticks later`);
+    await close(page);
+  });
+
   it("shows the pool with its figures, and charts that fill and move", async () => {
     const page = await open();
     await page.locator(".prow .p-name", { hasText: "web" }).waitFor();
@@ -70,8 +108,10 @@ describe("the dashboard", () => {
     );
     const cut = await page
       .locator(".ch-h")
-      .evaluateAll((heads) => heads.filter((head) => head.scrollWidth > head.clientWidth).length);
-    assert.equal(cut, 0, "no title of a chart is cut");
+      .evaluateAll((heads) =>
+        heads.filter((head) => head.scrollWidth > head.clientWidth).map((head) => head.textContent),
+      );
+    assert.deepEqual(cut, [], "no title of a chart is cut");
     await close(page);
   });
 
