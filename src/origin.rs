@@ -40,7 +40,7 @@ pub enum Scheme {
 
 impl Scheme {
     /// What is left of an origin behind its scheme, if it is one of these.
-    fn site<'o>(self, origin: &'o str) -> Option<&'o str> {
+    fn site(self, origin: &str) -> Option<&str> {
         let plain = || origin.strip_prefix("http://");
         let secure = || origin.strip_prefix("https://");
         match self {

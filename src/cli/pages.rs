@@ -74,9 +74,8 @@ impl PagesArgs {
     pub(super) async fn connect(&self) -> Result<Box<dyn Stream>, Unconnected> {
         let authority = self.authority().map_err(Unconnected::Wrong)?;
         let name = authority.host().trim_matches(['[', ']']);
-        let port = authority
-            .port_u16()
-            .unwrap_or(if self.is_secure() { 443 } else { 80 });
+        let usual = if self.is_secure() { 443 } else { 80 };
+        let port = authority.port_u16().unwrap_or(usual);
         let nobody = |error: std::io::Error| Unconnected::Nobody(error.to_string());
         let stream = TcpStream::connect((name, port)).await.map_err(nobody)?;
         if self.is_secure() {

@@ -91,6 +91,9 @@ impl std::fmt::Debug for Shown {
     }
 }
 
+/// What moves the bytes of calls.
+type Carrier = Connection<TokioIo<Box<dyn Stream>>, Full<Bytes>>;
+
 /// What a connection goes over.
 trait Stream: AsyncRead + AsyncWrite + Unpin + Send + Sync + std::fmt::Debug {}
 
@@ -99,7 +102,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Send + Sync + std::fmt::Debug> Stream f
 /// The part of a connection that moves bytes, and whether it has ended; once it has, it must not be polled again.
 #[derive(Debug)]
 struct Wire {
-    connection: Pin<Box<Connection<TokioIo<Box<dyn Stream>>, Full<Bytes>>>>,
+    connection: Pin<Box<Carrier>>,
     closed: bool,
 }
 
