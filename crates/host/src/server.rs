@@ -34,8 +34,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 const PACE: u32 = 200;
 /// The time of one turn at that pace.
 const EACH: Duration = Duration::from_millis(1_000 / PACE as u64);
-/// Requests that are answered as they come before that pace is held, as whoever tries out all calls makes.
-const AT_ONCE: u32 = 400;
+/// Requests that are answered as they come before that pace is held: a look and a change for each of a few dozen pools.
+const AT_ONCE: u32 = 50;
 
 /// Accepts connections for as long as the host runs.
 pub(crate) async fn serve(
