@@ -19,6 +19,7 @@ pub mod clock;
 pub mod config;
 pub mod conform;
 pub mod decide;
+mod fail;
 pub mod flame;
 pub mod host_client;
 pub mod intake;

@@ -15,6 +15,7 @@ mod traffic;
 use self::host::{HostReader, HostSample};
 use self::machine::MachineReader;
 use crate::clock::Clock;
+use crate::fail::{self, Point};
 use crate::host_client::HostClient;
 use std::path::PathBuf;
 use std::pin::pin;
@@ -127,6 +128,9 @@ impl Sense {
                 observation = tick => observation,
             };
             self.counts.ticks.fetch_add(1, Ordering::Relaxed);
+            if shows_trial(&observation) {
+                fail::at(Point::Observed);
+            }
             match observations.try_send(observation) {
                 Ok(()) => {}
                 Err(TrySendError::Full(observation)) => {
@@ -167,6 +171,13 @@ impl Sense {
             pid,
             receipts: std::mem::take(&mut self.waiting),
         }
+    }
+}
+
+fn shows_trial(observation: &Observation) -> bool {
+    match &observation.state {
+        Reading::Fresh { value } => value.pools.values().any(|pool| pool.trial.is_some()),
+        _ => false,
     }
 }
 

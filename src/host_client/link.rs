@@ -4,6 +4,7 @@
 //! buffer and not our memory.
 
 use super::Peer;
+use crate::fail::{self, Point};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Body;
@@ -19,6 +20,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use tokio::net::UnixStream;
 use trimtab_protocol::decision::Absence;
+use trimtab_protocol::path;
 use trimtab_sys::peer;
 
 /// The most that is buffered for the head of an answer.
@@ -139,8 +141,9 @@ impl Link {
         let request = request
             .body(Full::new(body))
             .expect("paths are made of plain names and numbers");
+        let sent = sent(method, path);
         let response = wire
-            .drive(sender.try_send_request(request))
+            .drive_past(sender.try_send_request(request), sent)
             .await
             .ok_or(SendError::Unanswered)?
             .map_err(|mut error| {
@@ -166,11 +169,20 @@ impl Link {
 impl Wire {
     /// Polls the connection along with a call on it; nothing when the connection ended and the call still has no result.
     async fn drive<F: Future>(&mut self, call: F) -> Option<F::Output> {
+        self.drive_past(call, None).await
+    }
+
+    /// The same, past a point that is reached once everything is sent that can be.
+    async fn drive_past<F: Future>(&mut self, call: F, sent: Option<Point>) -> Option<F::Output> {
         let mut call = pin!(call);
         poll_fn(|context| {
             if !self.closed {
                 // An error of the connection is told to the call as well, with more detail.
                 self.closed = self.connection.as_mut().poll(context).is_ready();
+            }
+            // The connection was told of the request before it was polled, and a request fits into the socket's buffer.
+            if let Some(point) = sent {
+                fail::at(point);
             }
             match call.as_mut().poll(context) {
                 Poll::Ready(result) => Poll::Ready(Some(result)),
@@ -179,6 +191,20 @@ impl Wire {
             }
         })
         .await
+    }
+}
+
+/// The point after a request has left.
+fn sent(method: &Method, path: &str) -> Option<Point> {
+    if method != Method::POST {
+        return None;
+    }
+    match path {
+        path::LEASE => Some(Point::LeaseSent),
+        path::CHANGES => Some(Point::TrySent),
+        path if path.ends_with("/confirm") => Some(Point::ConfirmSent),
+        path if path.ends_with("/rollback") => Some(Point::RollBackSent),
+        _ => None,
     }
 }
 

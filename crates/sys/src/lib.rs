@@ -5,6 +5,7 @@
 pub mod clock;
 #[cfg(feature = "count-alloc")]
 pub mod count_alloc;
+pub mod fail;
 pub mod heap;
 #[cfg(feature = "jemalloc")]
 pub mod jemalloc;

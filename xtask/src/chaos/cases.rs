@@ -8,6 +8,7 @@ use std::net::TcpStream;
 use std::process::Command;
 use std::thread;
 use std::time::Duration;
+use trimtab_sys::fail::Point;
 
 /// Worlds that go on beside one another.
 const WORLDS: usize = 4;
@@ -24,7 +25,11 @@ struct Killed {
 }
 
 pub(super) fn kill_sidecars(bench: &Bench) -> Result<Outcome> {
-    let each = bench.kills / WORLDS;
+    // The others are those at named points.
+    let each = bench
+        .kills
+        .saturating_sub(Point::ALL.len())
+        .div_ceil(WORLDS);
     let worlds = thread::scope(|scope| {
         let threads: Vec<_> = (0..WORLDS)
             .map(|number| scope.spawn(move || kill_in_worlds(bench, number, each)))
@@ -347,7 +352,7 @@ pub(super) fn few_descriptors(bench: &Bench) -> Result<Outcome> {
 }
 
 /// Whether the lease is held without a gap for longer than it lasts.
-fn ticks_on(world: &World<'_>, sidecar: &mut Sidecar) -> Result<u64> {
+pub(super) fn ticks_on(world: &World<'_>, sidecar: &mut Sidecar) -> Result<u64> {
     let epoch = until("a lease", || {
         let state = world.state().ok()?;
         state["lease"]

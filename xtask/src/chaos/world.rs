@@ -5,8 +5,9 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
@@ -46,11 +47,24 @@ impl Process {
         Ok(self.0.try_wait()?.is_none())
     }
 
+    /// Waits until it has ended by itself.
+    pub(super) fn until_ended(&mut self) -> Result<ExitStatus> {
+        until("a process to end", || self.0.try_wait().ok()?)
+    }
+
     /// The third field of its status: T while it is stopped.
     pub(super) fn condition(&self) -> Result<char> {
         let text = fs::read_to_string(format!("/proc/{}/stat", self.0.id()))?;
         let after = text.rsplit_once(") ").context("no state")?.1;
         after.chars().next().context("no state")
+    }
+
+    /// CPU time of all its threads so far, in milliseconds; the kernel counts hundredths of a second.
+    pub(super) fn cpu_ms(&self) -> Result<u64> {
+        let text = fs::read_to_string(format!("/proc/{}/stat", self.0.id()))?;
+        let after = text.rsplit_once(") ").context("no figures")?.1;
+        let ticks = after.split(' ').skip(11).take(2).map(str::parse::<u64>);
+        Ok(ticks.sum::<Result<u64, _>>()? * 10)
     }
 
     /// Resident memory, in KiB.
@@ -186,7 +200,7 @@ impl<'b> World<'b> {
         fs::write(&config, text)?;
         // A campaign starts it more often than a crash loop does.
         drop(fs::remove_file(ledger.join("starts")));
-        let log = self.directory.join(format!("sidecar-{}.log", self.starts));
+        let place = self.directory.join(format!("sidecar-{}.log", self.starts));
         let words: Vec<&str> = before.to_vec();
         let program = self.bench.sidecar.to_str().context("no text")?;
         let all = [&words[..], &[program, "run", "--config"]].concat();
@@ -197,13 +211,19 @@ impl<'b> World<'b> {
             .arg(&config)
             .stdin(Stdio::null())
             .stdout(Stdio::null());
-        command.stderr(File::create(&log)?);
+        let (file, log) = Log::new(&place)?;
+        command.stderr(file);
+        // It is read on through what is open here.
+        fs::remove_file(&place)?;
         let (started, took) = crate::ci::shell::timed(|| -> Result<_> {
             let process = Process::start(&mut command)?;
-            let address = until("the sidecar's address", || address_in(&log))?;
-            Ok(Sidecar { process, address })
+            let address = until("the sidecar's address", || address_in(&log.text().ok()?))?;
+            Ok(Sidecar {
+                process,
+                address,
+                log,
+            })
         });
-        fs::remove_file(&log)?;
         Ok((started?, took))
     }
 
@@ -284,6 +304,25 @@ impl Written {
 pub(super) struct Sidecar {
     pub(super) process: Process,
     pub(super) address: String,
+    pub(super) log: Log,
+}
+
+/// What a process says on its standard error.
+pub(super) struct Log(File);
+
+impl Log {
+    /// A file for it, and the other end.
+    pub(super) fn new(place: &Path) -> Result<(File, Self)> {
+        let file = File::create(place)?;
+        Ok((file, Self(File::open(place)?)))
+    }
+
+    /// All of it so far.
+    pub(super) fn text(&self) -> Result<String> {
+        let mut bytes = vec![0; usize::try_from(self.0.metadata()?.len())?];
+        self.0.read_exact_at(&mut bytes, 0)?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
 }
 
 impl Sidecar {
@@ -355,9 +394,16 @@ impl Drop for Load {
 }
 
 pub(super) fn start_host(bench: &Bench, directory: &Path, address: &str) -> Result<Process> {
+    let mut command = host_command(bench, directory, address);
+    Process::start(command.stderr(Stdio::null()))
+}
+
+/// The same, of which something is still to be said.
+pub(super) fn host_command(bench: &Bench, directory: &Path, address: &str) -> Command {
     let mut command = Command::new(&bench.host);
     command.arg(directory).arg(address).stdin(Stdio::null());
-    Process::start(command.stdout(Stdio::null()).stderr(Stdio::null()))
+    command.stdout(Stdio::null());
+    command
 }
 
 pub(super) fn free_address() -> Result<String> {
@@ -365,8 +411,7 @@ pub(super) fn free_address() -> Result<String> {
     Ok(listener.local_addr()?.to_string())
 }
 
-fn address_in(log: &Path) -> Option<String> {
-    let text = fs::read_to_string(log).ok()?;
+pub(super) fn address_in(text: &str) -> Option<String> {
     let line = text.lines().find(|line| line.contains("\"serving\""))?;
     let after = line.get(line.find("127.0.0.1:")?..)?;
     Some(after.chars().take_while(|letter| *letter != '"').collect())

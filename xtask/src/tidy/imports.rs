@@ -36,7 +36,9 @@ const SIDECAR: &[Row] = &[
     ("cage", ""),
     // What the stages stand on.
     ("clock", "trimtab_core trimtab_sys"),
-    ("host_client", "trimtab_protocol trimtab_sys"),
+    // Points at which a campaign makes it die; in no release.
+    ("fail", "trimtab_sys"),
+    ("host_client", "fail trimtab_protocol trimtab_sys"),
     ("message", "trimtab_core trimtab_flame trimtab_protocol"),
     ("origin", ""),
     ("supervisor", "view trimtab_core trimtab_protocol"),
@@ -45,14 +47,20 @@ const SIDECAR: &[Row] = &[
     // The stages. None imports another.
     (
         "sense",
-        "clock host_client message trimtab_core trimtab_protocol trimtab_sys",
+        "clock fail host_client message trimtab_core trimtab_protocol trimtab_sys",
     ),
-    ("decide", "clock message tape trimtab_core trimtab_protocol"),
+    (
+        "decide",
+        "clock fail message tape trimtab_core trimtab_protocol",
+    ),
     (
         "act",
-        "clock host_client message trimtab_core trimtab_protocol",
+        "clock fail host_client message trimtab_core trimtab_protocol",
     ),
-    ("record", "clock message view trimtab_core trimtab_protocol"),
+    (
+        "record",
+        "clock fail message view trimtab_core trimtab_protocol",
+    ),
     (
         "reload",
         "clock config message trimtab_core trimtab_protocol",
