@@ -72,10 +72,10 @@ impl InitArgs {
             }
             (None, None) => return Err("give --socket or --pid".to_owned()),
         };
-        let pid = self.pid.or(state.as_ref().map(|state| state.pid));
+        let pid = self.pid.or_else(|| state.as_ref().map(|state| state.pid));
         let seen = pid.and_then(|pid| Seen::of(Path::new("/proc"), pid).ok());
         let called = state.as_ref().map(|state| state.app.as_str());
-        let called = called.or(seen.as_ref().map(|seen| seen.program.as_str()));
+        let called = called.or_else(|| seen.as_ref().map(|seen| seen.program.as_str()));
         let id = called.filter(|name| is_plain_name(name));
         let id = id.unwrap_or(ID_DEFAULT).to_owned();
         Ok(Found {
