@@ -286,7 +286,10 @@ mod tests {
         write_new(&file, &text).expect("it is new");
         let config = config::load(Some(&file), &Overrides::default()).expect("it is valid");
         assert_eq!(config.settings.host.as_str(), "shop-2");
-        assert_eq!(config.socket, Path::new(odd));
+        assert_eq!(
+            config.control,
+            crate::place::HostPlace::from(Path::new(odd))
+        );
         let comments = |text: &str| text.lines().filter(|line| line.starts_with('#')).count();
         assert_eq!(comments(&text), comments(TEMPLATE));
         write_new(&file, "other").expect_err("a file that is there is left alone");
