@@ -154,9 +154,23 @@ impl Command {
     }
 }
 
+/// What the manual says behind all options.
+const ENDS_AND_VARIABLES: &str = "\
+Exit status:
+  0   done
+  1   failed, or the answer is no
+  64  the command line is wrong
+  78  the configuration is wrong
+  `trimtab exec` ends as the service did that it ran.
+
+Environment:
+  TRIMTAB_CONFIG         the configuration's file, where no --config is given
+  TRIMTAB__SECTION__KEY  a key of the configuration, over all files, such as TRIMTAB__SERVE__ADDRESS
+  NO_COLOR               no colours";
+
 /// An adaptive runtime optimizer that runs beside a service, resizes its pools, and proves that each change helped
 #[derive(Debug, Parser)]
-#[command(name = "trimtab", version, arg_required_else_help = true)]
+#[command(name = "trimtab", version, arg_required_else_help = true, after_long_help = ENDS_AND_VARIABLES)]
 pub struct Cli {
     /// What is asked for.
     #[command(subcommand)]

@@ -8,6 +8,7 @@ use crate::telemetry::escaped;
 use clap::Args;
 use hyper::Uri;
 use std::io::{self, Write};
+use trimtab_protocol::command::CommandResult;
 use trimtab_protocol::decision::{Action, Evidence, ProfileBasis, WindowFigures};
 use trimtab_protocol::name::KnobName;
 use trimtab_protocol::view::{DecisionRecord, Decisions, Entry, EntryBody, HostStatus, PoolStatus};
@@ -42,10 +43,12 @@ impl WhyArgs {
         match self.ask().await {
             Err(error) => console.fail(&escaped(&error.to_string())),
             Ok(Err(known)) => {
-                let (pool, known) = (&self.pool, known.join(", "));
-                console.fail(&escaped(&format!(
-                    "there is no pool `{pool}`; known are: {known}"
-                )))
+                let pool = &self.pool;
+                let known = match known.as_slice() {
+                    [] => "none is known, for no host has answered yet".to_owned(),
+                    known => format!("known are: {}", known.join(", ")),
+                };
+                console.fail(&escaped(&format!("there is no pool `{pool}`; {known}")))
             }
             Ok(Ok(story)) => ended(tell(&self.pool, &story, console.out).map(|()| Exit::Done)),
         }
@@ -70,7 +73,13 @@ impl WhyArgs {
         }
         let is_decision = |entry: &Entry| matches!(entry.body, EntryBody::Decision(_));
         let recent: Decisions = client.get(&format!("{of_pool}&limit=10000")).await?;
-        let is_command = |entry: &Entry| matches!(entry.body, EntryBody::Command(_));
+        // What was refused or only asked about changed nothing.
+        let is_command = |entry: &Entry| match &entry.body {
+            EntryBody::Command(record) => {
+                !record.dry_run && !matches!(record.outcome, CommandResult::Refused { .. })
+            }
+            _ => false,
+        };
         Ok(Ok(Story {
             pool,
             frozen: status.frozen,
@@ -176,7 +185,7 @@ fn limits(record: &DecisionRecord, out: &mut dyn Write) -> io::Result<()> {
     let (regime, level) = (word(&record.regime), word(&record.level));
     writeln!(
         out,
-        "  It is {} at {load}; changes may be {level}.",
+        "  It is {} at {load}; how bold a change may be: {level}.",
         regime.replace('_', "-")
     )?;
     for citation in &record.bound_by {

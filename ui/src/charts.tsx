@@ -243,6 +243,12 @@ function Key() {
         </span>
       ))}
       <span class="key">
+        <Glyph fate="advised" /> not done
+      </span>
+      <span class="key">
+        <Glyph fate="operator" /> operator
+      </span>
+      <span class="key">
         <i /> other pool
       </span>
     </span>

@@ -84,7 +84,7 @@ describe("the profiles", () => {
     await page.locator("#dlg-token").fill(TOKEN);
     const dialog = page.locator("dialog[open]");
     await dialog.getByRole("button", { name: "Show what it would do" }).click();
-    await dialog.getByText(/approve 1 changed keys/).waitFor();
+    await dialog.getByText(/approve 1 changed key, far: profile\.web\.workers\.max 100 -> 1000/).waitFor();
     assert.equal((await configuration()).applied, applied, "a dry run applies nothing");
     await dialog.getByRole("button", { name: "Approve", exact: true }).click();
     await until("it is in force", async () => (await configuration()).applied === applied + 1);

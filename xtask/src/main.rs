@@ -22,6 +22,7 @@ usage: cargo xtask <chore>
 
   tidy               check the rules of the repository that no compiler checks
   openapi [--check]  write docs/*.openapi.json; with --check only compare them
+  book               make the site of docs/ with mdBook, in target/book
   ci --from STEP     run what a change must pass from one step on
   ci [--quick]       run all that a change must pass; with --quick leave out the
                      documentation, cargo-deny, chaos and the demo
@@ -40,6 +41,7 @@ fn main() -> ExitCode {
         ["tidy"] => tidy::run(&root),
         ["openapi"] => openapi::write(&root),
         ["openapi", "--check"] => openapi::check(&root),
+        ["book"] => ci::shell::book(&root),
         ["ci"] => ci::run(&root, ci::Extent::Full),
         ["ci", "--quick"] => ci::run(&root, ci::Extent::Quick),
         ["ci", "--from", step] => ci::run_from(&root, step),

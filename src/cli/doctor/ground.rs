@@ -49,6 +49,7 @@ pub(super) fn of_the_configuration(config: &Config) -> Vec<Finding> {
 pub(super) fn configuration(config: &Config) -> Finding {
     let count = config.files.len();
     match config.files.first() {
+        Some(first) if count == 1 => Finding::ok("configuration", first.display().to_string()),
         Some(first) => Finding::ok(
             "configuration",
             format!("{} and {} more", first.display(), count - 1),

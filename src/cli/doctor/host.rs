@@ -5,6 +5,7 @@ use crate::config::Config;
 use crate::host_client::{Answer, HostClient};
 use crate::sense::cgroup::CgroupReader;
 use crate::sense::process::ProcessReader;
+use crate::view::words;
 use std::fs;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -24,8 +25,9 @@ pub(super) async fn all(config: &Config) -> Vec<Finding> {
         }
         Answer::Lost(absence) => {
             let found = format!(
-                "no host answers at {}: {absence:?}",
-                config.socket.display()
+                "no host answers at {}: {}",
+                config.socket.display(),
+                words::absence(absence)
             );
             let fix = "start the service with a host library, or set `socket` of `[[hosts]]`";
             return vec![Finding::wrong("host", found, "tuning anything at all", fix)];
@@ -119,7 +121,10 @@ fn process(pid: u32) -> Finding {
         ),
         Err(absence) => Finding::missing(
             "process",
-            format!("nothing of process {pid} can be read: {absence:?}"),
+            format!(
+                "nothing of process {pid} can be read: {}",
+                words::absence(absence)
+            ),
             "its CPU, memory and threads",
             "mount /proc without `hidepid`, and let the sidecar share the process namespace",
         ),
@@ -157,7 +162,10 @@ fn cgroup(pid: u32) -> Finding {
         }
         Err(absence) => Finding::missing(
             "cgroup",
-            format!("the control group of process {pid} is not visible: {absence:?}"),
+            format!(
+                "the control group of process {pid} is not visible: {}",
+                words::absence(absence)
+            ),
             needed_for,
             "mount /sys/fs/cgroup into the sidecar's container, read-only",
         ),
