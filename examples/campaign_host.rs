@@ -1,7 +1,8 @@
 //! The host of the fault campaigns: the pool of `hello_host`, a freeze that survives restarts, and ways to make it worse while it runs.
 //!
 //! `GET /delay/MS` says how long a request takes, `GET /threads/N` how many idle threads the process has beside its own. Its
-//! arguments: the directory for the sockets, and the address to serve at.
+//! arguments: the directory for the sockets, and the address to serve at; then, for a control API over TCP as well, a loopback address
+//! and a file of tokens.
 
 use anyhow::Context;
 use axum::extract::{Path, State};
@@ -36,12 +37,15 @@ async fn main() -> anyhow::Result<()> {
         .queue_limit(100, 0..=1_000)
         .timeout_ms(5_000, 1_000..=60_000)
         .build()?;
-    let _control = Host::builder("campaign")
+    let mut host = Host::builder("campaign")
         .version(env!("CARGO_PKG_VERSION"))
         .state_dir(format!("{directory}/state"))
         .socket_dir(directory)
-        .part(Arc::new(pool.clone()))
-        .start()?;
+        .part(Arc::new(pool.clone()));
+    if let (Some(control), Some(tokens)) = (given.next(), given.next()) {
+        host = host.tcp(control.parse()?, tokens);
+    }
+    let _control = host.start()?;
     let mood = Arc::new(Mood {
         delay_ms: AtomicU64::new(50),
         threads: Mutex::default(),

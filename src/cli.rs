@@ -16,6 +16,7 @@ mod flame;
 mod freeze;
 mod init;
 mod operate;
+mod pages;
 mod pin;
 mod probe;
 mod profile;
@@ -41,6 +42,7 @@ pub use flame::{FlameArgs, FormatArg, KindArg, ViewArg};
 pub use freeze::FreezeArgs;
 pub use init::InitArgs;
 pub use operate::OperateArgs;
+pub use pages::PagesArgs;
 pub use pin::PinArgs;
 pub use probe::ProbeArgs;
 pub use profile::{ProfileAction, ProfileArgs, UseArgs};
@@ -408,7 +410,10 @@ mod tests {
         let vars = Overrides::from_vars([("TRIMTAB__MODE".into(), "observe".into())]);
         let config = args.load(vars).expect("it is valid");
         assert_eq!(config.settings.mode, trimtab_protocol::decision::Mode::Act);
-        assert_eq!(config.socket, std::path::Path::new("/run/a.sock"));
+        assert_eq!(
+            config.control,
+            crate::place::HostPlace::from(std::path::Path::new("/run/a.sock"))
+        );
         assert_eq!(config.serve.address.port(), 0);
         assert_eq!(config.overrides, ["--socket", "--mode", "--listen"]);
     }

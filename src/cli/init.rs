@@ -72,10 +72,10 @@ impl InitArgs {
             }
             (None, None) => return Err("give --socket or --pid".to_owned()),
         };
-        let pid = self.pid.or(state.as_ref().map(|state| state.pid));
+        let pid = self.pid.or_else(|| state.as_ref().map(|state| state.pid));
         let seen = pid.and_then(|pid| Seen::of(Path::new("/proc"), pid).ok());
         let called = state.as_ref().map(|state| state.app.as_str());
-        let called = called.or(seen.as_ref().map(|seen| seen.program.as_str()));
+        let called = called.or_else(|| seen.as_ref().map(|seen| seen.program.as_str()));
         let id = called.filter(|name| is_plain_name(name));
         let id = id.unwrap_or(ID_DEFAULT).to_owned();
         Ok(Found {
@@ -286,7 +286,10 @@ mod tests {
         write_new(&file, &text).expect("it is new");
         let config = config::load(Some(&file), &Overrides::default()).expect("it is valid");
         assert_eq!(config.settings.host.as_str(), "shop-2");
-        assert_eq!(config.socket, Path::new(odd));
+        assert_eq!(
+            config.control,
+            crate::place::HostPlace::from(Path::new(odd))
+        );
         let comments = |text: &str| text.lines().filter(|line| line.starts_with('#')).count();
         assert_eq!(comments(&text), comments(TEMPLATE));
         write_new(&file, "other").expect_err("a file that is there is left alone");

@@ -1,12 +1,12 @@
 //! `trimtab why`: the last change of a pool and what limits it now, in sentences, with the evidence they stand on.
 
 use super::client::{Client, ClientError, host_id};
+use super::pages::PagesArgs;
 use super::status::word;
 use super::time::utc;
 use super::{Console, Exit, ended};
 use crate::telemetry::escaped;
 use clap::Args;
-use hyper::Uri;
 use std::io::{self, Write};
 use trimtab_protocol::command::CommandResult;
 use trimtab_protocol::decision::{Action, Evidence, ProfileBasis, WindowFigures};
@@ -19,9 +19,9 @@ pub struct WhyArgs {
     /// The pool
     #[arg(value_parser = host_id)]
     pub pool: String,
-    /// Where the sidecar's pages are
-    #[arg(long, default_value = "http://127.0.0.1:7676")]
-    pub url: Uri,
+    /// How the pages are reached
+    #[command(flatten)]
+    pub pages: PagesArgs,
     /// The host's id; without it, the sidecar is asked which host it tunes
     #[arg(long, value_name = "ID", value_parser = host_id)]
     pub host: Option<String>,
@@ -56,7 +56,7 @@ impl WhyArgs {
 
     /// The story, or the names of the pools where this one is none of them.
     async fn ask(&self) -> Result<Result<Story, Vec<String>>, ClientError> {
-        let client = Client::Pages(self.url.clone());
+        let client = Client::Pages(self.pages.clone());
         let host = client.host(self.host.as_deref()).await?;
         let base = format!("/api/v1/hosts/{host}");
         let mut status: HostStatus = client.get(&format!("{base}/status")).await?;

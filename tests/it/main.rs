@@ -9,6 +9,8 @@ mod asking;
 mod cage;
 mod commands;
 mod conform;
+#[cfg(feature = "tls")]
+mod door;
 mod exec;
 mod faults;
 mod flame;

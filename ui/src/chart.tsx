@@ -68,7 +68,7 @@ export function Chart({ spec, pool, width, lowest }: ChartProperties) {
     let samples: Sample[] | undefined;
     const update = () => {
       const [from, to] = shown();
-      const now = `${store.history.version} ${store.ledger.version} ${store.commands.length} ${store.detail.version} ${store.openChange} ${store.hot}`;
+      const now = `${store.history.version} ${store.ledger.version} ${store.commands[store.commands.length - 1]?.id} ${store.detail.version} ${store.openChange} ${store.hot}`;
       // A time that was chosen and is past stays as it is.
       if (store.range.zoom && drawn === `${now} ${from} ${to}`) return;
       drawn = `${now} ${from} ${to}`;

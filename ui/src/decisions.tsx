@@ -64,7 +64,8 @@ export function Decisions() {
           value={page.kind}
           choose={(kind) => store.set({ kind: kind as Store["kind"] })}
         />
-        <label class="pick">
+        {/* One pool is no choice. */}
+        <label class="pick" hidden={pools.length < 2}>
           <span class="vh">Pool of the decisions</span>
           <select
             value={page.onlyPool ?? ""}

@@ -170,7 +170,7 @@ function Expectation({ deed, answers }: { deed: Deed; answers: Answers }) {
   return (
     <div class="expected">
       <p>
-        <b>By the reading of {format.time(page.status?.sample.at_ms ?? Date.now())}:</b> {text}
+        <b>By the newest reading:</b> {text}
       </p>
       <Values values={values} />
     </div>
@@ -210,12 +210,29 @@ function Elsewhere({ orders }: { orders: Order[] }) {
         This sidecar takes no commands from a page: its configuration names no <code>intake.token_file</code>.
         On the machine itself, this does the same now:
       </p>
-      <pre>{orders.map((order) => asShell(page, order)).join("\n")}</pre>
+      {orders.map((order) => (
+        <Command key={JSON.stringify(order)} text={asShell(page, order)} />
+      ))}
       <p class="dim">
         To do it here, write a token into a file that only the sidecar's user can read, set{" "}
         <code>intake.token_file</code> to its path, and start the sidecar again.
       </p>
     </div>
+  );
+}
+
+/** A line for the shell, broken only where it has spaces. */
+function Command({ text }: { text: string }) {
+  const words = text.split(" ").map((word, at) => ({ word, at }));
+  return (
+    <pre>
+      {words.map(({ word, at }) => (
+        <>
+          {at === 0 ? "" : " "}
+          <span key={at}>{word}</span>
+        </>
+      ))}
+    </pre>
   );
 }
 

@@ -12,6 +12,7 @@ mod many;
 mod others;
 mod points;
 mod proxy;
+pub(crate) mod schema;
 mod storm;
 mod table;
 mod wire;
@@ -31,6 +32,15 @@ pub(crate) enum Extent {
     Full,
     /// One fault, as often as the quick set has it.
     Fault(String),
+}
+
+/// How the programs under test are built.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Build {
+    /// Quickly.
+    Debug,
+    /// As they are used.
+    Release,
 }
 
 /// What a case needs.
@@ -221,7 +231,7 @@ pub(crate) fn run(root: &Path, extent: &Extent) -> Result<()> {
         );
         return Ok(());
     }
-    let bench = bench(root, extent, &["--features", "fail"])?;
+    let bench = bench(root, extent, Build::Debug, &["--features", "fail"])?;
     let (alone, others): (Vec<&Case>, Vec<&Case>) = chosen
         .into_iter()
         .partition(|case| ALONE.contains(&case.fault));
@@ -229,6 +239,17 @@ pub(crate) fn run(root: &Path, extent: &Extent) -> Result<()> {
     std::fs::remove_dir_all(&bench.directory).context("the bench cannot be cleared")?;
     ensure!(failed == 0, "{failed} cases found something");
     Ok(())
+}
+
+/// Sends cases that schemathesis makes of both documents to a live sidecar and a live host, and says how many.
+///
+/// # Errors
+/// When one of them was a server error, or it cannot be run.
+pub(crate) fn schemathesis(root: &Path, extent: schema::Extent) -> Result<String> {
+    let bench = bench(root, &Extent::Quick, Build::Debug, &[])?;
+    let sent = schema::run(root, &bench, extent);
+    std::fs::remove_dir_all(&bench.directory).context("the bench cannot be cleared")?;
+    sent
 }
 
 /// Runs cases, so many at a time, prints what came of each, and says how many found something.
@@ -258,20 +279,20 @@ fn carry_out(bench: &Bench, cases: &[&Case], lanes: usize) -> usize {
 ///
 /// # Errors
 /// When a request failed because of it.
-pub(crate) fn beside(root: &Path, requests: &str, pairs: &str) -> Result<()> {
+pub(crate) fn beside(root: &Path, build: Build, requests: &str, pairs: &str) -> Result<()> {
     let extent = beside::Extent {
         requests: requests.parse().context("how many requests?")?,
         pairs: pairs.parse().context("how many pairs?")?,
     };
-    let bench = bench(root, &Extent::Quick, &[])?;
+    let bench = bench(root, &Extent::Quick, build, &[])?;
     let measured = beside::run(&bench, extent);
     std::fs::remove_dir_all(&bench.directory).context("the bench cannot be cleared")?;
     measured
 }
 
 /// Builds what is run, with or without the points at which it can be made to fail, and a directory for it.
-fn bench(root: &Path, extent: &Extent, features: &[&str]) -> Result<Bench> {
-    let arguments = [
+fn bench(root: &Path, extent: &Extent, build: Build, features: &[&str]) -> Result<Bench> {
+    let mut arguments = vec![
         "build",
         "--locked",
         "--bin",
@@ -281,13 +302,21 @@ fn bench(root: &Path, extent: &Extent, features: &[&str]) -> Result<Bench> {
         "--example",
         "campaign_host",
     ];
-    crate::ci::shell::cargo(root, &[&arguments[..], features].concat())?;
+    arguments.extend(features);
+    if build == Build::Release {
+        arguments.push("--release");
+    }
+    crate::ci::shell::cargo(root, &arguments)?;
     let metadata = cargo_metadata::MetadataCommand::new()
         .current_dir(root)
         .no_deps()
         .exec()
         .context("cargo does not say where it builds")?;
-    let built = metadata.target_directory.as_std_path().join("debug");
+    let profile = match build {
+        Build::Debug => "debug",
+        Build::Release => "release",
+    };
+    let built = metadata.target_directory.as_std_path().join(profile);
     let directory = std::env::temp_dir().join(format!("trimtab-chaos-{}", std::process::id()));
     std::fs::create_dir_all(&directory).context("no directory for the campaign")?;
     Ok(Bench {

@@ -13,3 +13,5 @@ pub mod peer;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 pub mod perf;
 pub mod process;
+pub mod secret;
+pub mod token;

@@ -15,18 +15,18 @@ use trimtab_protocol::state::HostState;
 
 /// Asks the host, and looks at its process where it can be found.
 pub(super) async fn all(config: &Config) -> Vec<Finding> {
-    let mut client = HostClient::new(config.socket.clone(), config.call_deadline);
+    let mut client = HostClient::new(config.control.clone(), config.call_deadline);
     let state = match client.state().await {
         Answer::Done(state) => state,
         Answer::Refused(problem) => {
-            let found = format!("{} refuses: {}", config.socket.display(), problem.detail);
+            let found = format!("{} refuses: {}", config.control, problem.detail);
             let fix = "run the sidecar as the service's own user, or as root";
             return vec![Finding::wrong("host", found, "tuning anything at all", fix)];
         }
         Answer::Lost(absence) => {
             let found = format!(
                 "no host answers at {}: {}",
-                config.socket.display(),
+                config.control,
                 words::absence(absence)
             );
             let fix = "start the service with a host library, or set `socket` of `[[hosts]]`";
@@ -55,10 +55,7 @@ pub(super) async fn all(config: &Config) -> Vec<Finding> {
 
 fn answers(config: &Config, state: &HostState) -> Finding {
     let (app, version, pools) = (&state.app, &state.version, state.pools.len());
-    let found = format!(
-        "{app} {version} with {pools} pools at {}",
-        config.socket.display()
-    );
+    let found = format!("{app} {version} with {pools} pools at {}", config.control);
     if pools == 0 {
         let fix = "hand a pool to the host library";
         return Finding::missing("host", found, "tuning: there is nothing to resize", fix);

@@ -5,7 +5,9 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fs::{self, File};
-use std::os::unix::fs::FileExt;
+use std::io::Write;
+use std::net::SocketAddr;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
@@ -93,25 +95,37 @@ pub(super) struct World<'b> {
     pub(super) directory: PathBuf,
     pub(super) host: Process,
     address: String,
+    /// Where the control API is over TCP as well, if it is, and the file of tokens for it.
+    pub(super) tcp: Option<(SocketAddr, PathBuf)>,
     load: Load,
     starts: usize,
 }
 
 impl<'b> World<'b> {
     pub(super) fn new(bench: &'b Bench, name: &str) -> Result<Self> {
-        Self::under(bench, name, CLIENTS)
+        Self::under(bench, name, CLIENTS, false)
+    }
+
+    /// The same, whose control API is on loopback TCP as well.
+    pub(super) fn over_tcp(bench: &'b Bench, name: &str) -> Result<Self> {
+        Self::under(bench, name, CLIENTS, true)
     }
 
     /// A host that nobody asks anything of yet.
     pub(super) fn idle(bench: &'b Bench, name: &str) -> Result<Self> {
-        Self::under(bench, name, 0)
+        Self::under(bench, name, 0, false)
     }
 
-    fn under(bench: &'b Bench, name: &str, clients: usize) -> Result<Self> {
+    fn under(bench: &'b Bench, name: &str, clients: usize, over_tcp: bool) -> Result<Self> {
         let directory = bench.directory.join(name);
         fs::create_dir_all(&directory)?;
         let address = free_address()?;
-        let host = start_host(bench, &directory, &address)?;
+        let tcp = over_tcp.then(|| tcp_door(&directory)).transpose()?;
+        let mut command = host_command(bench, &directory, &address);
+        if let Some((address, tokens)) = &tcp {
+            command.arg(address.to_string()).arg(tokens);
+        }
+        let host = Process::start(command.stderr(Stdio::null()))?;
         until("the service", || wire::get(&address, "/").ok())?;
         let load = Load::start(&address, clients);
         let world = Self {
@@ -119,6 +133,7 @@ impl<'b> World<'b> {
             directory,
             host,
             address,
+            tcp,
             load,
             starts: 0,
         };
@@ -193,8 +208,15 @@ impl<'b> World<'b> {
     ) -> Result<(Sidecar, Duration)> {
         self.starts += 1;
         let config = self.directory.join("trimtab.toml");
+        let further = match &self.tcp {
+            Some((_, tokens)) => {
+                let operators = self.directory.join("operator.sock");
+                format!("token_file = {tokens:?}\noperator_socket = {operators:?}\n")
+            }
+            None => String::new(),
+        };
         let text = format!(
-            "mode = \"act\"\ninterval = \"250ms\"\n\n[[hosts]]\nid = \"hello\"\nsocket = {socket:?}\n\n[serve]\n\
+            "mode = \"act\"\ninterval = \"250ms\"\n\n[[hosts]]\nid = \"hello\"\nsocket = {socket:?}\n{further}\n[serve]\n\
              address = \"127.0.0.1:0\"\n\n[ledger]\ndirectory = {ledger:?}\n\n[lease]\nttl = \"2s\"\n\n[log]\nformat = \"json\"\n"
         );
         fs::write(&config, text)?;
@@ -404,6 +426,19 @@ pub(super) fn host_command(bench: &Bench, directory: &Path, address: &str) -> Co
     command.arg(directory).arg(address).stdin(Stdio::null());
     command.stdout(Stdio::null());
     command
+}
+
+/// A free address for a control API over TCP, and a file of tokens that nobody else may read.
+fn tcp_door(directory: &Path) -> Result<(SocketAddr, PathBuf)> {
+    let tokens = directory.join("tokens");
+    let mut file = fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&tokens)?;
+    // It guards a host that lives for seconds, on a machine that is ours.
+    writeln!(file, "campaign {:032x}", std::process::id())?;
+    Ok((free_address()?.parse()?, tokens))
 }
 
 pub(super) fn free_address() -> Result<String> {
