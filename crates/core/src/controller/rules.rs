@@ -15,7 +15,7 @@ use crate::profile::{Cited, Profile, Trigger, TriggerAction};
 use crate::signal::HostSignals;
 use crate::trigger::{Fired, Lack, TriggerWatch};
 use trimtab_protocol::decision::{
-    Action, Citation, Direction, Expectation, Reason, Regime, TriggerLack, WindowFigures,
+    Action, Citation, Direction, Expectation, Reason, Regime, TriggerLack, Verdict, WindowFigures,
 };
 use trimtab_protocol::knob::KnobValue;
 use trimtab_protocol::name::KnobName;
@@ -26,6 +26,10 @@ const EASE: Span = Span::from_secs(10);
 
 /// How long a knob is left alone after the value that followed or was asked for did harm.
 const HARMED: Span = Span::from_secs(300);
+
+/// How long no trigger moves the workers a way in which its last step proved nothing, because the load moved meanwhile or too
+/// little ended to judge by. It is the rest that the policy gives itself after such a look.
+const UNPROVEN: Span = Span::from_secs(10);
 
 /// A proposal and the line of the profile that asks for it.
 pub(super) type Ruled = (Proposal, Citation);
@@ -184,19 +188,24 @@ impl Tuner {
             return;
         }
         let direction = trial.direction;
-        let harmed = match (action, reason, trial.ruled) {
-            (Action::RollBack, Reason::DidNotPay { .. }, true) => Some(direction),
+        let rests = match (action, reason, trial.ruled) {
+            (Action::RollBack, Reason::DidNotPay { verdict }, true) => {
+                Some((direction, rest_after(verdict)))
+            }
             (Action::Confirm, _, true) => {
                 self.last_ruled = Some(direction);
                 None
             }
             (Action::Confirm, Reason::Paid { .. }, false) => {
-                self.last_ruled.take().filter(|ruled| *ruled != direction)
+                let ruled = self.last_ruled.take();
+                ruled
+                    .filter(|ruled| *ruled != direction)
+                    .map(|ruled| (ruled, HARMED))
             }
             _ => None,
         };
-        if let Some(direction) = harmed {
-            self.unruled.insert(direction, now.after(HARMED));
+        if let Some((direction, span)) = rests {
+            self.unruled.insert(direction, now.after(span));
         }
     }
 
@@ -370,6 +379,22 @@ impl Tuner {
         ] {
             set.set(signal, value);
         }
+    }
+}
+
+/// How long triggers leave the workers alone in a direction in which a step of theirs was undone.
+fn rest_after(verdict: &Verdict) -> Span {
+    match verdict {
+        Verdict::LoadMoved { .. } | Verdict::TooFew { .. } => UNPROVEN,
+        Verdict::GoodputRose { .. }
+        | Verdict::TailFell { .. }
+        | Verdict::SameForLess { .. }
+        | Verdict::GoodputFell { .. }
+        | Verdict::TailRose { .. }
+        | Verdict::NoDifference { .. }
+        | Verdict::ErrorsRose { .. }
+        | Verdict::NothingWaits
+        | Verdict::Pooled { .. } => HARMED,
     }
 }
 
