@@ -73,6 +73,7 @@ const CORE_LEAVES: &[&str] = &[
     "ablation",
     "moment",
     "number",
+    "counts",
     "expression",
     "profile",
     "trigger",

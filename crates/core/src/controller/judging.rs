@@ -10,6 +10,7 @@ use crate::policy::verdict::Judgement;
 use crate::policy::{COMPLETIONS_MIN, Purpose, Urge};
 use crate::regime::is_starved;
 use crate::window::PoolDelta;
+use std::sync::Arc;
 use trimtab_protocol::decision::{Absence, Action, Direction, Reason, Regime, Verdict};
 use trimtab_protocol::name::PoolName;
 
@@ -62,7 +63,7 @@ impl Tuner {
     fn judge(
         &mut self,
         tick: &PoolTick<'_>,
-        delta: &PoolDelta,
+        delta: &Arc<PoolDelta>,
         contended: bool,
     ) -> Option<(Action, Reason)> {
         let slo_ms = Self::slo_ms(tick.pool, tick.profile);

@@ -123,10 +123,13 @@ impl Tuner {
         tick: &PoolTick<'_>,
         held: Reason,
     ) -> Result<Ruled, Box<Choice>> {
+        let triggers = &tick.profile.triggers;
+        if triggers.is_empty() {
+            return Err(Box::new(self.held(tick, held)));
+        }
         let mut lacking = None;
         let signals = self.signals(tick);
         let completed = self.window.completed();
-        let triggers = &tick.profile.triggers;
         for fired in self.triggers.fired(tick.now, triggers, &signals, completed) {
             match (fired.lack, self.followed(tick, fired.trigger)) {
                 (None, Some(proposal)) => {

@@ -14,6 +14,7 @@ use crate::signal::{HostSignals, Load, Recent};
 use crate::trigger::TriggerWatch;
 use crate::window::{Keep, PoolDelta, Window};
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 use trimtab_protocol::decision::{
     Absence, Action, ChangeSummary, Citation, Direction, Evidence, Expectation, Level, Reason,
     Regime,
@@ -64,7 +65,7 @@ pub(super) struct PoolTick<'a> {
     pub(super) now: Moment,
     pub(super) name: &'a PoolName,
     pub(super) pool: &'a PoolState,
-    pub(super) delta: Result<&'a PoolDelta, (&'static str, Absence)>,
+    pub(super) delta: Result<&'a Arc<PoolDelta>, (&'static str, Absence)>,
     pub(super) profile: &'a Profile,
     pub(super) signals: &'a HostSignals,
     pub(super) receipts: &'a [Receipt],
@@ -206,7 +207,7 @@ impl Tuner {
             self.window.clear();
         }
         if self.policy.is_clean() && self.trial.is_none() {
-            self.window.add(delta.clone(), WINDOW);
+            self.window.add(Arc::clone(delta), WINDOW);
         }
         self.notice_triggers(tick);
     }
@@ -454,18 +455,18 @@ impl Tuner {
     }
 
     /// The record of a choice.
-    pub(super) fn record(&self, choice: &Choice, tick: &PoolTick<'_>) -> DecisionRecord {
+    pub(super) fn record(&self, choice: Choice, tick: &PoolTick<'_>) -> DecisionRecord {
         DecisionRecord {
             action: choice.action,
-            reason: choice.reason.clone(),
+            reason: choice.reason,
             regime: self.regime.unwrap_or(Regime::Blind),
             level: self.level(),
             load: self.load.mean(),
             profile: tick.profile.name.clone(),
             evidence: self.evidence(tick.pool, tick.profile, tick.signals),
-            expectation: choice.expectation.clone(),
-            change: choice.change.clone(),
-            bound_by: choice.bound_by.clone(),
+            expectation: choice.expectation,
+            change: choice.change,
+            bound_by: choice.bound_by,
         }
     }
 
