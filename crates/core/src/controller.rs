@@ -4,6 +4,7 @@
 //! orders that follow. It reads no clock, and of what became of its orders it learns only from the next observation.
 
 mod aftermath;
+mod chain;
 mod choice;
 mod following;
 mod judging;

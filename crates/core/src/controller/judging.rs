@@ -49,6 +49,7 @@ impl Tuner {
             (Stage::InForce { .. }, Ok(delta)) => {
                 let (action, reason) = self.judge(tick, delta, contended)?;
                 self.weigh_rule(tick.now, action, &reason);
+                self.lengthen_chain(tick.now, action);
                 match action {
                     Action::Confirm | Action::RollBack => self.trial.as_mut()?.end(action, reason),
                     Action::Hold | Action::Try | Action::Advise => (action, reason),
@@ -108,6 +109,10 @@ impl Tuner {
             Some(Urge::Go(urge)) => return Some((Action::Confirm, urge.reason.clone())),
             Some(Urge::Keep(reason)) => return Some((Action::Confirm, reason.clone())),
             None => {}
+        }
+        if let Some(verdict) = self.loses_on_trial(sight.workers, slo_ms).filter(|_| sized) {
+            self.policy.did_not_pay(direction, tick.seconds());
+            return undo(Reason::DidNotPay { verdict });
         }
         if claim.purpose == Purpose::Follow {
             return Some(self.judge_following(sight.workers, slo_ms, contended));

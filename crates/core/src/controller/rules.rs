@@ -25,7 +25,7 @@ use trimtab_protocol::state::PoolState;
 const EASE: Span = Span::from_secs(10);
 
 /// How long a knob is left alone after the value that followed or was asked for did harm.
-const HARMED: Span = Span::from_secs(300);
+pub(super) const HARMED: Span = Span::from_secs(300);
 
 /// How long no trigger moves the workers a way in which its last step proved nothing, because the load moved meanwhile or too
 /// little ended to judge by. It is the rest that the policy gives itself after such a look.
@@ -237,10 +237,24 @@ impl Tuner {
         let purpose = match to.cmp(&now) {
             std::cmp::Ordering::Equal => return None,
             _ if !sized && self.follow_rests(tick.now, knob.as_str()) => return None,
+            // What it would cut is known already.
+            std::cmp::Ordering::Less
+                if knob.as_str() == KnobName::TIMEOUT_MS
+                    && self
+                        .follow
+                        .would_cut(to, Self::slo_ms(tick.pool, tick.profile)) =>
+            {
+                return None;
+            }
             _ if !sized => Purpose::Follow,
             std::cmp::Ordering::Greater if self.may_grow(tick) => Purpose::Predict,
             std::cmp::Ordering::Less if self.may_shrink(tick) => Purpose::Relax,
             std::cmp::Ordering::Greater | std::cmp::Ordering::Less => return None,
+        };
+        let to = if sized {
+            self.bearable(tick, now, to)?
+        } else {
+            to
         };
         Some(self.ruled(tick, (knob.clone(), to), purpose, triggered(trigger)))
     }
@@ -271,10 +285,11 @@ impl Tuner {
             TriggerAction::Grow | TriggerAction::Shrink => return None,
         };
         let knob = KnobName::from(KnobName::WORKERS);
-        (to != workers).then(|| self.ruled(tick, (knob, to), purpose, triggered(trigger)))
+        let to = self.bearable(tick, workers, to)?;
+        Some(self.ruled(tick, (knob, to), purpose, triggered(trigger)))
     }
 
-    fn work_waits(&self, tick: &PoolTick<'_>) -> bool {
+    pub(super) fn work_waits(&self, tick: &PoolTick<'_>) -> bool {
         let figures = self.figures(tick);
         figures.is_some_and(|figures| figures.queued >= 1.0 || figures.lost_per_s > 0.0)
     }
@@ -310,7 +325,7 @@ impl Tuner {
         }
     }
 
-    fn ruled(
+    pub(super) fn ruled(
         &self,
         tick: &PoolTick<'_>,
         (knob, to): (KnobName, u64),
@@ -339,7 +354,7 @@ impl Tuner {
         }
     }
 
-    fn figures(&self, tick: &PoolTick<'_>) -> Option<WindowFigures> {
+    pub(super) fn figures(&self, tick: &PoolTick<'_>) -> Option<WindowFigures> {
         let workers = super::trial::workers(tick.pool)?;
         self.window
             .figures(workers, Self::slo_ms(tick.pool, tick.profile))

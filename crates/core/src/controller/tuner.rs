@@ -1,5 +1,6 @@
 //! One pool over time: its window, what its policy has learnt, and the trial that may be open.
 
+use super::chain::Chains;
 use super::trial::{Stage, Trial, value, workers};
 use crate::decision::Step;
 use crate::guard::{self, Bounds, Context, Permitted};
@@ -129,6 +130,8 @@ pub(super) struct Tuner {
     pub(super) last_ruled: Option<Direction>,
     /// Ways in which a trigger moved the workers and did harm, and until when no trigger moves them that way.
     pub(super) unruled: BTreeMap<Direction, Moment>,
+    /// What rules have moved, and what was served before.
+    pub(super) chains: Chains,
     trials: Recent,
     /// What trials were predicted to cost, and when.
     costs: VecDeque<(Moment, f64)>,
@@ -298,7 +301,10 @@ impl Tuner {
         let (proposal, asked_by) = match (self.loosened_timeout(tick), self.step_down(tick)) {
             (Some(proposal), _) => (proposal, None),
             (None, Some((proposal, by))) => (proposal, Some(by)),
-            (None, None) => self.propose(tick, &sight)?,
+            (None, None) => match self.unchained(tick) {
+                Some(proposal) => (proposal, None),
+                None => self.propose(tick, &sight)?,
+            },
         };
         let spent = self
             .costs

@@ -167,6 +167,19 @@ impl Work {
         self.settled = self.filled;
     }
 
+    /// The share of all worker time that goes to jobs which would take longer than `limit_s` if all of them took `stretch` times as
+    /// long as they do.
+    #[must_use]
+    pub fn time_beyond(&self, limit_s: f64, stretch: f64) -> f64 {
+        if !self.is_known() {
+            return 0.0;
+        }
+        let seen = self.counts.iter().zip(MIDDLES.iter());
+        let beyond = seen.filter(|(_, (_, seconds))| seconds * stretch > limit_s);
+        let time: f64 = beyond.map(|(count, (_, seconds))| count * seconds).sum();
+        time / self.sum.max(1e-9)
+    }
+
     /// The share of the work that would be served within `limit_s` if all of it took `stretch` times as long as it does.
     #[must_use]
     pub fn in_time(&self, limit_s: f64, stretch: f64) -> f64 {
@@ -237,6 +250,15 @@ mod tests {
         assert!((half - full).abs() < 1e-9);
         assert!((half - 0.5).abs() < 0.02, "{half}");
         assert!(work.in_time(2.0, 1.0) > 0.999);
+    }
+
+    #[test]
+    fn long_jobs_take_most_of_the_time_of_bimodal_work() {
+        let bimodal = of((0..1_000).map(|job| if job % 10 == 0 { 400_000 } else { 11_000 }));
+        // Forty of each fifty milliseconds go to the tenth that takes 400.
+        let beyond = bimodal.time_beyond(0.2, 1.0);
+        assert!((0.75..0.85).contains(&beyond), "{beyond}");
+        assert!(bimodal.time_beyond(0.2, 0.25) < 1e-9);
     }
 
     #[test]

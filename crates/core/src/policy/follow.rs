@@ -5,6 +5,7 @@
 //! slowest successes come near it, it goes up at once; downwards it is in no hurry once it has come down for the first time.
 //! A queue that is longer than what can still be served within the goal only serves work that is late.
 
+use super::COMPLETIONS_MIN;
 use crate::ablation::{Part, lacks};
 use crate::counts::Counts;
 use crate::number::{fraction, whole};
@@ -132,6 +133,21 @@ impl Follow {
         let many = self.cuts_many();
         let near = self.p99_s > NEAR_TIMEOUT * timeout_s && self.hung() <= 0.0;
         many && (near || self.ended - self.cut < 1.0)
+    }
+
+    /// Whether a timeout would cut work that ends in time: what takes longer than it, of the successes that were seen.
+    #[must_use]
+    pub fn would_cut(&self, timeout_ms: u64, slo_ms: Option<u64>) -> bool {
+        let within = |ms: u64| {
+            let us = ms.saturating_mul(1_000);
+            self.full
+                .count_within(us)
+                .saturating_add(self.filling.count_within(us))
+        };
+        let all = self.successes();
+        let in_time = slo_ms.map_or(all, within);
+        let cut = in_time.saturating_sub(within(timeout_ms));
+        all >= COMPLETIONS_MIN && fraction(cut) > CUT_SHARE * fraction(all)
     }
 
     /// Whether jobs are being cut, whatever else ends.

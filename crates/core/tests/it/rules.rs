@@ -313,3 +313,19 @@ fn a_rule_whose_trial_proved_nothing_is_soon_tried_again() {
         .filter(|reason| matches!(reason, Reason::Triggered { .. }));
     assert!(tried.count() >= 2);
 }
+
+#[test]
+fn a_rule_does_not_take_what_the_work_needs() {
+    let rule = |profile: &mut Profile| {
+        profile.triggers = vec![trigger(
+            "workers > 1",
+            TriggerAction::Shrink,
+            Some(Benefit::Memory),
+        )];
+    };
+    let mut model = model(60, rule);
+    model.run(300);
+    // Twenty-five are busy on average, and two standard deviations of that are ten.
+    let workers = model.workers("web");
+    assert!((34..=37).contains(&workers), "{workers}");
+}
