@@ -24,6 +24,8 @@ fn main() -> Fallible<()> {
     let out = PathBuf::from(env::var("OUT_DIR")?);
     let ui = root.join("ui");
     println!("cargo::rerun-if-changed=build.rs");
+    // Node may be installed later, which shows in no file of ours.
+    println!("cargo::rerun-if-env-changed=PATH");
     for path in ["src", "package-lock.json", "package.json", "build.mjs"] {
         println!("cargo::rerun-if-changed={}", ui.join(path).display());
     }

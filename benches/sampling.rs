@@ -185,11 +185,15 @@ fn ways(pid: u32) -> Vec<Way<'static>> {
         }
     };
     let reader = ProcessReader::open(pid, None).expect("it runs");
+    let shown = ProcessReader::open(pid, None).expect("it runs");
     let mut ways = vec![
         Way::new("three bare system calls", bare()),
         Way::new(AGAIN, bare()),
         Way::new(READER, move || {
             black_box(reader.read(BootClock.now()).expect("it runs"));
+        }),
+        Way::new("the same with disk and network", move || {
+            black_box(shown.read_with_traffic(BootClock.now()).expect("it runs"));
         }),
     ];
     if let Ok(mut groups) = CgroupReader::open(pid) {

@@ -7,6 +7,7 @@
 pub mod operator;
 
 use crate::clock::Clock;
+use crate::fail::{self, Point};
 use crate::host_client::{Answer as ClientAnswer, HostClient};
 use crate::message::{About, NotDurable, Recorded};
 use std::sync::Arc;
@@ -74,7 +75,9 @@ impl Act {
             ttl_ms: self.lease_ttl_ms,
             epoch,
         };
+        fail::at(Point::LeaseWanted);
         let answer: Answer<LeaseGrant> = heard(self.client.lease(&request).await);
+        fail::at(Point::LeaseHeard);
         if let Answer::Refused { problem } = &answer {
             debug!(%problem, "the lease was not granted");
         }
@@ -87,6 +90,7 @@ impl Act {
             Step::Confirm(trial) | Step::RollBack(trial) => (trial.epoch, trial.generation),
         };
         let (action, pool) = (step.action(), step.pool().clone());
+        fail::at(points(step).begun);
         let intent = IntentRecord {
             action,
             epoch,
@@ -113,11 +117,14 @@ impl Act {
                 .await;
             return;
         }
+        fail::at(points(step).noted);
         let before = self.clock.now();
         let answer = heard(self.send(instance, step).await);
+        fail::at(points(step).heard);
         let took_us = self.clock.now().since(before).as_ns() / 1_000;
         self.finish(instance, (action, pool, generation), answer, took_us)
             .await;
+        fail::at(points(step).told);
     }
 
     async fn send(&mut self, instance: &InstanceId, step: &Step) -> ClientAnswer<ChangeReceipt> {
@@ -227,6 +234,37 @@ impl Act {
         if self.receipts.try_send(receipt).is_err() {
             debug!("a receipt was dropped");
         }
+    }
+}
+
+/// The points that a step passes here; on the way out of the process there is one more.
+struct Points {
+    begun: Point,
+    noted: Point,
+    heard: Point,
+    told: Point,
+}
+
+fn points(step: &Step) -> Points {
+    match step {
+        Step::Try(_) => Points {
+            begun: Point::TryBegun,
+            noted: Point::TryNoted,
+            heard: Point::TryHeard,
+            told: Point::TryTold,
+        },
+        Step::Confirm(_) => Points {
+            begun: Point::ConfirmBegun,
+            noted: Point::ConfirmNoted,
+            heard: Point::ConfirmHeard,
+            told: Point::ConfirmTold,
+        },
+        Step::RollBack(_) => Points {
+            begun: Point::RollBackBegun,
+            noted: Point::RollBackNoted,
+            heard: Point::RollBackHeard,
+            told: Point::RollBackTold,
+        },
     }
 }
 

@@ -3,6 +3,7 @@
 //! Only the first stage is told to stop. Each of the others ends because its input has closed, so what was decided is still
 //! sent, and what was sent is still recorded.
 
+mod listen;
 mod shut;
 
 use crate::act::Act;
@@ -22,9 +23,10 @@ use crate::record::past::Past;
 use crate::record::{Outlets, Recorder, Retention, starts};
 use crate::reload::Reload;
 use crate::sense::{Sense, SenseSettings};
-use crate::serve;
-use crate::supervisor::{self, Supervisor};
+use crate::serve::{self, Entrance};
+use crate::supervisor::Supervisor;
 use crate::tape::Tape;
+use crate::tls::TlsFault;
 use crate::view::View;
 use axum::Router;
 use std::fs::File;
@@ -72,6 +74,9 @@ pub enum AppError {
         /// Why not.
         source: io::Error,
     },
+    /// The certificate that was good when the configuration was read is so no more.
+    #[error("the pages cannot be encrypted: {0}")]
+    Tls(#[from] TlsFault),
     /// The address for health and metrics could not be had.
     #[error("cannot listen for probes on {address}: {source}")]
     Health {
@@ -100,8 +105,9 @@ pub async fn run(
     caged: bool,
     shutdown: impl Future<Output = &'static str>,
 ) -> Result<(), AppError> {
-    let (listener, bound) = listen(&config).await?;
-    let probes = listen_for_probes(&config).await?;
+    let entrance = listen::entrance(&config)?;
+    let (listener, bound) = listen::pages(&config).await?;
+    let probes = listen::probes(&config).await?;
     let supervisor = supervisor();
     // The file is made while files may be made; the thread that writes it is shut in with the rest.
     let recording = config.recording.as_deref().map(File::create);
@@ -117,7 +123,10 @@ pub async fn run(
     let view = outlets.view.clone();
     spawn_door(&mut stages, &config, &intake, closed.clone());
     let commands = match &config.intake.token_file {
-        Some(file) => intake.for_http(bound, &config.serve.allowed_hosts, file.clone()),
+        Some(file) => {
+            let place = (bound, entrance.scheme);
+            intake.for_http(place, &config.serve.allowed_hosts, file.clone())
+        }
         None => Router::new(),
     };
     let flame = spawn_flame(&mut stages, &config, &clock, &outlets.view, keeper);
@@ -126,7 +135,7 @@ pub async fn run(
         let (deps, closed) = (deps.clone(), until(closed.clone()));
         stages.spawn(named("health", serve::run_health(listener, deps, closed)));
     }
-    spawn_serve(&mut stages, (listener, commands), deps, closed);
+    spawn_serve(&mut stages, (listener, entrance), commands, deps, closed);
     if let Some(supervisor) = supervisor {
         supervisor.ready();
         stages.spawn(named(
@@ -176,7 +185,7 @@ fn spawn_loop(
         host: settings.host.clone(),
         holder: settings.holder.clone(),
         lease_ttl_ms: u64::try_from(config.lease_ttl.as_millis()).unwrap_or(u64::MAX),
-        client: HostClient::new(config.socket.clone(), config.call_deadline),
+        client: HostClient::new(config.control.clone(), config.call_deadline),
         receipts,
         records: records.clone(),
         clock: Arc::clone(clock),
@@ -250,7 +259,7 @@ fn recorder(config: &Config, clock: &Arc<dyn Clock>) -> (Recorder, Outlets, Opti
 fn sense(config: &Config, clock: &Arc<dyn Clock>, receipts: mpsc::Receiver<Receipt>) -> Sense {
     let settings = SenseSettings {
         host: config.settings.host.clone(),
-        socket: config.socket.clone(),
+        place: config.control.clone(),
         interval: Duration::from_nanos(config.settings.interval.as_ns()),
         deadline: config.call_deadline,
     };
@@ -304,31 +313,6 @@ fn open_intake(
         patience: config.call_deadline.saturating_add(DISK),
     });
     (operators.run(errand), intake)
-}
-
-/// The listener for the pages: one that a supervisor hands over, else one of our own.
-async fn listen(config: &Config) -> Result<(TcpListener, SocketAddr), AppError> {
-    let address = config.serve.address;
-    let listening = async {
-        match supervisor::inherited_listener()? {
-            Some(inherited) => serve::adopt(inherited),
-            None => serve::bind(address).await,
-        }
-    };
-    listening
-        .await
-        .map_err(|source| AppError::Listen { address, source })
-}
-
-async fn listen_for_probes(config: &Config) -> Result<Option<TcpListener>, AppError> {
-    let Some(address) = config.serve.health else {
-        return Ok(None);
-    };
-    let (listener, bound) = serve::bind_health(address)
-        .await
-        .map_err(|source| AppError::Health { address, source })?;
-    info!(address = %bound, "showing health and metrics");
-    Ok(Some(listener))
 }
 
 /// A supervisor that cannot be told is no reason not to run.
@@ -421,12 +405,13 @@ fn serve_deps(
 
 fn spawn_serve(
     stages: &mut JoinSet<&'static str>,
-    (listener, commands): (TcpListener, Router),
+    door: (TcpListener, Entrance),
+    commands: Router,
     deps: serve::Deps,
     closed: watch::Receiver<bool>,
 ) {
     stages.spawn(named("serve", async move {
-        if let Err(error) = serve::run(listener, deps, commands, until(closed)).await {
+        if let Err(error) = serve::run(door, deps, commands, until(closed)).await {
             error!(%error, "the pages ended");
         }
     }));

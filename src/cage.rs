@@ -9,7 +9,7 @@
 //! before: see `trimtab_flame::keeper`.
 
 use landlock::{
-    ABI, Access, AccessFs, AccessNet, BitFlags, Ruleset, RulesetAttr, RulesetCreatedAttr,
+    ABI, Access, AccessFs, AccessNet, BitFlags, NetPort, Ruleset, RulesetAttr, RulesetCreatedAttr,
     RulesetError, RulesetStatus, Scope, path_beneath_rules,
 };
 use seccompiler::{
@@ -26,6 +26,8 @@ pub struct Needs {
     pub reads: Vec<PathBuf>,
     /// Directories in which files are made, written, renamed and removed.
     pub writes: Vec<PathBuf>,
+    /// TCP ports that are connected to; without any no such socket can be made.
+    pub ports: Vec<u16>,
 }
 
 /// What came of it, each with the reason where it did not.
@@ -97,7 +99,7 @@ const REFUSED_HERE: &[libc::c_long] = &[];
 pub fn enter(needs: &Needs) -> Entered {
     Entered {
         files: shut_files(needs),
-        calls: shut_calls(),
+        calls: shut_calls(!needs.ports.is_empty()),
     }
 }
 
@@ -165,7 +167,9 @@ fn restrict(needs: &Needs) -> Result<RulesetStatus, RulesetError> {
         .iter()
         .map(Path::new)
         .chain(needs.reads.iter().map(PathBuf::as_path));
-    // No port may be bound and none connected to: what is served on is open already, and hosts are Unix sockets.
+    // No port may be bound, and none connected to but that of a host: what is served on is open already.
+    let ports = needs.ports.iter();
+    let ports = ports.map(|port| Ok::<_, RulesetError>(NetPort::new(*port, AccessNet::ConnectTcp)));
     let status = Ruleset::default()
         .handle_access(AccessFs::from_all(ABI::V5))?
         .handle_access(AccessNet::from_all(ABI::V4))?
@@ -173,12 +177,13 @@ fn restrict(needs: &Needs) -> Result<RulesetStatus, RulesetError> {
         .create()?
         .add_rules(path_beneath_rules(reads, reading))?
         .add_rules(path_beneath_rules(&needs.writes, writing))?
+        .add_rules(ports)?
         .restrict_self()?;
     Ok(status.ruleset)
 }
 
-fn shut_calls() -> Result<(), String> {
-    let filters = filters().map_err(|error| error.to_string())?;
+fn shut_calls(over_tcp: bool) -> Result<(), String> {
+    let filters = filters(over_tcp).map_err(|error| error.to_string())?;
     for filter in &filters {
         apply_filter_all_threads(filter).map_err(|error| error.to_string())?;
     }
@@ -186,7 +191,7 @@ fn shut_calls() -> Result<(), String> {
 }
 
 /// Two, because a filter has one answer for what it matches.
-fn filters() -> Result<[BpfProgram; 2], BackendError> {
+fn filters(over_tcp: bool) -> Result<[BpfProgram; 2], BackendError> {
     let machine = TargetArch::try_from(std::env::consts::ARCH)?;
     let filter = |rules, error: i32| -> Result<BpfProgram, BackendError> {
         let refuse = SeccompAction::Errno(error.unsigned_abs());
@@ -194,7 +199,6 @@ fn filters() -> Result<[BpfProgram; 2], BackendError> {
     };
     // A thread shares everything with its process; whatever does not is another process.
     let threads = u64::from(libc::CLONE_THREAD.unsigned_abs());
-    let local = u64::from(libc::AF_UNIX.unsigned_abs());
     let mut rules: BTreeMap<libc::c_long, Vec<SeccompRule>> = REFUSED
         .iter()
         .chain(REFUSED_HERE)
@@ -202,7 +206,14 @@ fn filters() -> Result<[BpfProgram; 2], BackendError> {
         .collect();
     let clone = only_if(SeccompCmpOp::MaskedEq(threads), 0)?;
     rules.insert(libc::SYS_clone, vec![clone]);
-    let socket = only_if(SeccompCmpOp::Ne, local)?;
+    let mut families = vec![libc::AF_UNIX];
+    if over_tcp {
+        families.extend([libc::AF_INET, libc::AF_INET6]);
+    }
+    let others = families
+        .iter()
+        .map(|family| condition(SeccompCmpOp::Ne, u64::from(family.unsigned_abs())));
+    let socket = SeccompRule::new(others.collect::<Result<_, _>>()?)?;
     rules.insert(libc::SYS_socket, vec![socket]);
     // The flags of clone3 cannot be looked at, so it is told not to exist, and the C library takes clone instead.
     let clone3 = BTreeMap::from([(libc::SYS_clone3, Vec::new())]);
@@ -210,8 +221,11 @@ fn filters() -> Result<[BpfProgram; 2], BackendError> {
 }
 
 fn only_if(first_argument: SeccompCmpOp, value: u64) -> Result<SeccompRule, BackendError> {
-    let condition = SeccompCondition::new(0, SeccompCmpArgLen::Dword, first_argument, value)?;
-    SeccompRule::new(vec![condition])
+    SeccompRule::new(vec![condition(first_argument, value)?])
+}
+
+fn condition(first_argument: SeccompCmpOp, value: u64) -> Result<SeccompCondition, BackendError> {
+    SeccompCondition::new(0, SeccompCmpArgLen::Dword, first_argument, value)
 }
 
 #[cfg(test)]
@@ -220,8 +234,10 @@ mod tests {
 
     #[test]
     fn the_filters_can_be_built_for_this_machine() {
-        let [calls, threads] = filters().expect("they can be built");
-        assert!(calls.len() > REFUSED.len() && threads.len() > 1);
+        for over_tcp in [false, true] {
+            let [calls, threads] = filters(over_tcp).expect("they can be built");
+            assert!(calls.len() > REFUSED.len() && threads.len() > 1);
+        }
     }
 
     #[test]

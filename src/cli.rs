@@ -16,6 +16,7 @@ mod flame;
 mod freeze;
 mod init;
 mod operate;
+mod pages;
 mod pin;
 mod probe;
 mod profile;
@@ -41,6 +42,7 @@ pub use flame::{FlameArgs, FormatArg, KindArg, ViewArg};
 pub use freeze::FreezeArgs;
 pub use init::InitArgs;
 pub use operate::OperateArgs;
+pub use pages::PagesArgs;
 pub use pin::PinArgs;
 pub use probe::ProbeArgs;
 pub use profile::{ProfileAction, ProfileArgs, UseArgs};
@@ -154,9 +156,23 @@ impl Command {
     }
 }
 
+/// What the manual says behind all options.
+const ENDS_AND_VARIABLES: &str = "\
+Exit status:
+  0   done
+  1   failed, or the answer is no
+  64  the command line is wrong
+  78  the configuration is wrong
+  `trimtab exec` ends as the service did that it ran.
+
+Environment:
+  TRIMTAB_CONFIG         the configuration's file, where no --config is given
+  TRIMTAB__SECTION__KEY  a key of the configuration, over all files, such as TRIMTAB__SERVE__ADDRESS
+  NO_COLOR               no colours";
+
 /// An adaptive runtime optimizer that runs beside a service, resizes its pools, and proves that each change helped
 #[derive(Debug, Parser)]
-#[command(name = "trimtab", version, arg_required_else_help = true)]
+#[command(name = "trimtab", version, arg_required_else_help = true, after_long_help = ENDS_AND_VARIABLES)]
 pub struct Cli {
     /// What is asked for.
     #[command(subcommand)]
@@ -394,7 +410,10 @@ mod tests {
         let vars = Overrides::from_vars([("TRIMTAB__MODE".into(), "observe".into())]);
         let config = args.load(vars).expect("it is valid");
         assert_eq!(config.settings.mode, trimtab_protocol::decision::Mode::Act);
-        assert_eq!(config.socket, std::path::Path::new("/run/a.sock"));
+        assert_eq!(
+            config.control,
+            crate::place::HostPlace::from(std::path::Path::new("/run/a.sock"))
+        );
         assert_eq!(config.serve.address.port(), 0);
         assert_eq!(config.overrides, ["--socket", "--mode", "--listen"]);
     }

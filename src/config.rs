@@ -16,6 +16,7 @@ mod raw;
 mod reference;
 mod rule;
 mod section;
+mod serve;
 mod show;
 mod unit;
 mod validate;
@@ -28,14 +29,15 @@ pub(crate) use error::steers;
 pub use error::{ConfigError, ConfigErrors};
 pub use flame::FlameConfig;
 pub use reference::example;
+pub use serve::ServeConfig;
 pub(crate) use watch::NewSet;
 pub use watch::Watched;
 
 use self::error::Finding;
 use self::raw::Desk;
+use crate::place::HostPlace;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tracing::level_filters::LevelFilter;
@@ -47,8 +49,8 @@ use trimtab_protocol::decision::Citation;
 pub struct Config {
     /// What the controller is told.
     pub settings: Settings,
-    /// The host's control socket.
-    pub socket: PathBuf,
+    /// Where the host's control API is.
+    pub control: HostPlace,
     /// The longest that one call to the host may take; at most the interval.
     pub call_deadline: Duration,
     /// For how long a lease is taken; it is renewed each tick.
@@ -77,17 +79,6 @@ pub struct Config {
     pub watched: Option<Watched>,
     /// Which directories a change of this configuration would show in.
     pub directories: Vec<PathBuf>,
-}
-
-/// The sidecar's own HTTP server.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ServeConfig {
-    /// Where it listens: always a loopback address.
-    pub address: SocketAddr,
-    /// Where health and metrics alone are shown, on any address; nowhere by default.
-    pub health: Option<SocketAddr>,
-    /// Names by which browsers may call it, besides the loopback ones.
-    pub allowed_hosts: Vec<String>,
 }
 
 /// The ledger.
@@ -232,6 +223,9 @@ pub(crate) fn load_set(path: Option<&Path>, overrides: &Overrides) -> Loaded {
     // What a file that is no TOML would have said is not known, so nothing is said to be missing either.
     let draft = (parsed.len() == sources.len() && !parsed.is_empty())
         .then(|| validate::read(&parsed, path.is_some(), base, &desk));
+    if let Some(draft) = &draft {
+        draft.check_files(&desk);
+    }
     let mut findings = desk.take();
     let origins = desk.take_origins();
     let mut profiles = profile::built_in(&desk, &mut findings);

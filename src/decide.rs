@@ -4,6 +4,7 @@
 //! when act is still busy with a slow host, new orders are not sent, and the controller is told so with the next observation.
 
 use crate::clock::Clock;
+use crate::fail::{self, Point};
 use crate::message::{Adopt, ProfileOrder, Recorded, Tick};
 use crate::tape::Tape;
 use std::sync::Arc;
@@ -93,7 +94,15 @@ impl Decide {
                     digest: digest(&decision),
                 });
             }
+            let mut steps = decision.orders.steps.iter();
+            let tries = steps.any(|step| step.action() == Action::Try);
+            if tries {
+                fail::at(Point::Planned);
+            }
             unsent = self.order(decision.orders.clone());
+            if tries {
+                fail::at(Point::PlanPassedOn);
+            }
             let tick = Recorded::Tick(Box::new(Tick {
                 decision,
                 lag,

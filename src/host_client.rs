@@ -1,8 +1,8 @@
-//! The typed client of the control API over a Unix socket.
+//! The typed client of the control API, over a Unix socket or over loopback TCP.
 //!
 //! Whatever is at the other end, a call ends within its deadline, reads a bounded number of bytes, and gives an [`Answer`]:
-//! done, refused, or lost with the reason. It trusts nothing: the peer's user is checked before a byte is sent, redirects are
-//! not followed, and an answer of another content type, version or shape is never taken for a state.
+//! done, refused, or lost with the reason. It trusts nothing: on a socket the peer's user is checked before a byte is sent, over
+//! TCP a token is shown, for there the kernel tells nothing of the peer; redirects are not followed, and an answer of another content type, version or shape is never taken for a state.
 //!
 //! One client keeps one connection and makes one call at a time. Stages that call at the same time have a client each, so a
 //! slow change never delays a reading.
@@ -11,11 +11,11 @@ mod link;
 mod operator;
 
 use self::link::{Link, Reply, SendError};
+use crate::place::HostPlace;
 use bytes::Bytes;
 use hyper::{Method, StatusCode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use trimtab_protocol::change::{ChangeReceipt, ChangeRequest, EndTrialRequest};
@@ -64,7 +64,7 @@ pub struct Peer {
 /// A client of one host. A clone has the same settings and a connection of its own.
 #[derive(Debug)]
 pub struct HostClient {
-    socket: PathBuf,
+    place: HostPlace,
     deadline: Duration,
     trusted_uids: Vec<u32>,
     connections: u64,
@@ -75,7 +75,7 @@ pub struct HostClient {
 impl Clone for HostClient {
     fn clone(&self) -> Self {
         Self {
-            socket: self.socket.clone(),
+            place: self.place.clone(),
             deadline: self.deadline,
             trusted_uids: self.trusted_uids.clone(),
             connections: 0,
@@ -86,11 +86,11 @@ impl Clone for HostClient {
 }
 
 impl HostClient {
-    /// A client of the host that listens on a socket. Nothing is opened before the first call.
+    /// A client of the host that listens there. Nothing is opened before the first call.
     #[must_use]
-    pub fn new(socket: PathBuf, deadline: Duration) -> Self {
+    pub fn new(place: impl Into<HostPlace>, deadline: Duration) -> Self {
         Self {
-            socket,
+            place: place.into(),
             deadline,
             trusted_uids: vec![effective_uid(), 0],
             connections: 0,
@@ -112,7 +112,7 @@ impl HostClient {
         self.deadline
     }
 
-    /// Who was at the other end of the last connection; nothing before the first.
+    /// Who was at the other end of the last connection; nothing before the first, and nothing over TCP.
     #[must_use]
     pub fn peer(&self) -> Option<&Peer> {
         self.peer.as_ref()
@@ -232,8 +232,8 @@ impl HostClient {
         }
         self.connections += 1;
         let (mut link, peer) =
-            Link::open(&self.socket, &self.trusted_uids, self.connections).await?;
-        self.peer = Some(peer);
+            Link::open(&self.place, &self.trusted_uids, self.connections).await?;
+        self.peer = peer;
         match link.send(&method, path, body, limit).await {
             Ok(reply) => Ok(self.keep(link, reply)),
             Err(error) => Err(error.absence()),

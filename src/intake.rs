@@ -26,14 +26,13 @@ mod guard;
 pub mod latch;
 mod preview;
 mod routes;
-mod token;
 mod work;
 
 use crate::clock::Clock;
 use crate::intake::guard::Tokens;
 use crate::intake::latch::Latch;
 use crate::message::{Errand, ProfileOrder, Recorded, Ruling};
-use crate::origin::Names;
+use crate::origin::{Names, Scheme};
 use axum::Router;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -95,9 +94,14 @@ impl Intake {
     }
 
     /// The routes for an HTTP listener at this address, behind a guard that asks for a token of this file.
-    pub fn for_http(&self, addr: SocketAddr, names: &[String], token_file: PathBuf) -> Router {
+    pub fn for_http(
+        &self,
+        (addr, scheme): (SocketAddr, Scheme),
+        names: &[String],
+        token_file: PathBuf,
+    ) -> Router {
         let tokens = Tokens {
-            names: Names::loopback(addr, names),
+            names: Names::of(addr, names, scheme),
             file: token_file,
         };
         tokens.protect(routes::all(self.shared.clone()))

@@ -26,29 +26,76 @@ pub enum Stray {
     Foreign(&'static str),
 }
 
+/// How a browser reaches a server, which its `Origin` begins with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Scheme {
+    /// Without encryption.
+    #[default]
+    Http,
+    /// With TLS.
+    Https,
+    /// Through a proxy, which may do either.
+    Proxied,
+}
+
+impl Scheme {
+    /// What is left of an origin behind its scheme, if it is one of these.
+    fn site(self, origin: &str) -> Option<&str> {
+        let plain = || origin.strip_prefix("http://");
+        let secure = || origin.strip_prefix("https://");
+        match self {
+            Self::Http => plain(),
+            Self::Https => secure(),
+            Self::Proxied => secure().or_else(plain),
+        }
+    }
+
+    /// The port that stands in no `Host`.
+    fn unsaid_port(self, port: u16) -> bool {
+        match self {
+            Self::Http | Self::Proxied => port == 80,
+            Self::Https => port == 443,
+        }
+    }
+}
+
 /// The names by which a server may be asked.
 #[derive(Clone, Debug)]
 pub struct Names {
     names: Arc<[String]>,
     any_address: bool,
+    scheme: Scheme,
 }
 
 impl Names {
-    /// The names of a server at this address: 127.0.0.1, localhost and \[::1\] with the address's port, and further names as
-    /// they are given.
+    /// The names of a server at this address, with its port, and further names as they are given.
+    ///
+    /// At a loopback address these are 127.0.0.1, localhost and \[::1\]. At another it is the address itself, or any address
+    /// where it listens on all of them: a page that was tricked into asking here sends a name. A server that others reach
+    /// without a proxy also goes by its further names with the port.
     #[must_use]
-    pub fn loopback(addr: SocketAddr, further: &[String]) -> Self {
-        let port = addr.port();
-        let own = ["127.0.0.1", "localhost", "[::1]"];
-        let with_port = own.iter().map(|name| format!("{name}:{port}"));
-        let without = own
-            .iter()
-            .filter(|_| port == 80)
-            .map(|&name| name.to_owned());
+    pub fn of(addr: SocketAddr, further: &[String], scheme: Scheme) -> Self {
+        let (ip, port) = (addr.ip(), addr.port());
+        let own: Vec<String> = if ip.is_loopback() || ip.is_unspecified() {
+            ["127.0.0.1", "localhost", "[::1]"]
+                .map(str::to_owned)
+                .into()
+        } else if ip.is_ipv6() {
+            vec![format!("[{ip}]")]
+        } else {
+            vec![ip.to_string()]
+        };
         let further = further.iter().map(|name| name.to_ascii_lowercase());
+        let further: Vec<String> = further.collect();
+        let reached = (!ip.is_loopback()).then_some(&further);
+        let ported = own.iter().chain(reached.into_iter().flatten());
+        let with_port = ported.map(|name| format!("{name}:{port}"));
+        let unsaid = scheme.unsaid_port(port).then_some(&own);
+        let without = unsaid.into_iter().flatten().cloned();
         Self {
-            names: with_port.chain(without).chain(further).collect(),
-            any_address: false,
+            names: with_port.chain(without).chain(further.clone()).collect(),
+            any_address: ip.is_unspecified(),
+            scheme,
         }
     }
 
@@ -61,6 +108,7 @@ impl Names {
                 .map(|name| name.to_ascii_lowercase())
                 .collect(),
             any_address: true,
+            scheme: Scheme::default(),
         }
     }
 
@@ -78,7 +126,7 @@ impl Names {
         {
             return Err(Stray::Misdirected);
         }
-        if !is_own_origin(headers, host) {
+        if !is_own_origin(headers, host, self.scheme) {
             return Err(Stray::Foreign("the request comes from another origin"));
         }
         if !is_own_site(headers) {
@@ -114,12 +162,9 @@ fn host(headers: &HeaderMap) -> Result<&str, Stray> {
 }
 
 /// Whether the request has no origin, or one that is this server under the name it was asked by.
-fn is_own_origin(headers: &HeaderMap, host: &str) -> bool {
+fn is_own_origin(headers: &HeaderMap, host: &str, scheme: Scheme) -> bool {
     headers.get_all(header::ORIGIN).iter().all(|origin| {
-        let site = origin
-            .to_str()
-            .ok()
-            .and_then(|text| text.strip_prefix("http://"));
+        let site = origin.to_str().ok().and_then(|text| scheme.site(text));
         site.is_some_and(|site| site.eq_ignore_ascii_case(host))
     })
 }
@@ -149,4 +194,75 @@ fn is_address(host: &str) -> bool {
             },
             |bare| bare.parse::<Ipv6Addr>().is_ok(),
         )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(address: &str, scheme: Scheme) -> Names {
+        let address = address.parse().expect("an address");
+        Names::of(address, &["Trimtab.example".to_owned()], scheme)
+    }
+
+    fn asked(names: &Names, host: &str, origin: Option<&str>) -> Result<(), Stray> {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::HOST, host.parse().expect("a host"));
+        if let Some(origin) = origin {
+            headers.insert(header::ORIGIN, origin.parse().expect("an origin"));
+        }
+        names.check(&Uri::from_static("/"), &headers)
+    }
+
+    #[test]
+    fn a_server_goes_by_its_address_and_by_the_names_that_it_was_given() {
+        const LOOPBACK: &str = "127.0.0.1:7676";
+        const ONE: &str = "192.0.2.7:7676";
+        const ALL: &str = "0.0.0.0:7676";
+        const SIX: &str = "[2001:db8::7]:443";
+        for (address, host, is_one) in [
+            (LOOPBACK, "localhost:7676", true),
+            (LOOPBACK, "trimtab.example", true),
+            (LOOPBACK, "trimtab.example:7676", false),
+            (LOOPBACK, "192.0.2.7:7676", false),
+            (ONE, "192.0.2.7:7676", true),
+            (ONE, "192.0.2.7", false),
+            (ONE, "192.0.2.8:7676", false),
+            (ONE, "localhost:7676", false),
+            (ONE, "trimtab.example:7676", true),
+            (ONE, "evil.example:7676", false),
+            (ALL, "192.0.2.8:7676", true),
+            (ALL, "localhost:7676", true),
+            (ALL, "trimtab.example:7676", true),
+            (ALL, "evil.example:7676", false),
+            (SIX, "[2001:db8::7]:443", true),
+            (SIX, "[2001:db8::7]", true),
+            (SIX, "[2001:db8::8]", false),
+        ] {
+            let answer = asked(&names(address, Scheme::Https), host, None);
+            let expected = if is_one {
+                Ok(())
+            } else {
+                Err(Stray::Misdirected)
+            };
+            assert_eq!(answer, expected, "{host} at {address}");
+        }
+    }
+
+    #[test]
+    fn an_origin_has_the_scheme_by_which_the_server_is_reached() {
+        let host = "127.0.0.1:7676";
+        for (scheme, plain, secure) in [
+            (Scheme::Http, true, false),
+            (Scheme::Https, false, true),
+            (Scheme::Proxied, true, true),
+        ] {
+            let names = names(host, scheme);
+            let may = |origin: &str| asked(&names, host, Some(origin)).is_ok();
+            assert_eq!(may("http://127.0.0.1:7676"), plain, "{scheme:?}");
+            assert_eq!(may("https://127.0.0.1:7676"), secure, "{scheme:?}");
+            assert!(!may("https://evil.example"), "{scheme:?}");
+            assert!(!may("null"), "{scheme:?}");
+        }
+    }
 }

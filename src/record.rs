@@ -16,6 +16,7 @@ mod store;
 pub mod text;
 mod thin;
 
+use crate::fail::{self, Point};
 use crate::message::{About, Recorded, Tick};
 use crate::record::journal::Journal;
 use crate::record::metrics::Metrics;
@@ -146,6 +147,7 @@ impl Recorder {
             } => {
                 let text = text::intent(&intent);
                 let stored = self.enter(&about, EntryBody::Intent(intent), text);
+                fail::at(Point::IntentEntered);
                 self.journal.append_durably(&stored, done);
                 self.publish(&about.host, vec![stored]);
             }
@@ -158,6 +160,7 @@ impl Recorder {
                     });
                 let text = text::outcome(&outcome);
                 let stored = self.enter(&about, EntryBody::Outcome(outcome), text);
+                fail::at(Point::OutcomeEntered);
                 self.journal.append(&stored);
                 self.publish(&about.host, vec![stored]);
             }

@@ -131,7 +131,7 @@ impl Reload {
     }
 
     async fn hold_back(&mut self, config: Config, changes: Vec<SettingChange>) {
-        let keys: Vec<&str> = drastic(&changes).collect();
+        let keys: Vec<String> = drastic(&changes).collect();
         warn!(
             keys = keys.join(", "),
             "the new configuration moves limits far and waits for an operator's approval"
@@ -201,22 +201,26 @@ impl Reload {
         let changes = changes(&self.taken, config);
         let count = changes.len();
         let keys = drastic(&changes).collect::<Vec<_>>().join(", ");
+        let count = match count {
+            1 => "1 changed key".to_owned(),
+            count => format!("{count} changed keys"),
+        };
         let word = if ruling.approve { "approve" } else { "reject" };
         if ruling.dry_run {
-            return Ok(format!("would {word} {count} changed keys, far: {keys}"));
+            return Ok(format!("would {word} {count}, far: {keys}"));
         }
         let Some(config) = self.waiting.take() else {
             return Err("no configuration waits for approval".to_owned());
         };
         if ruling.approve {
             self.take(config, changes, ReloadResult::Approved).await;
-            return Ok(format!("{count} changed keys are in force, far: {keys}"));
+            return Ok(format!("in force: {count}, far: {keys}"));
         }
         self.status.waiting.clear();
         info!("an operator rejected the configuration that waited");
         self.tell(Some((ReloadResult::Rejected, changes))).await;
         Ok(format!(
-            "{count} changed keys are rejected; mend the files, or the next change of them asks again"
+            "rejected: {count}; mend the files, or the next change of them asks again"
         ))
     }
 
@@ -249,9 +253,13 @@ impl Reload {
     }
 }
 
-fn drastic(changes: &[SettingChange]) -> impl Iterator<Item = &str> {
+/// The changes that move far, each with both its values.
+fn drastic(changes: &[SettingChange]) -> impl Iterator<Item = String> {
     let far = changes.iter().filter(|change| change.drastic);
-    far.map(|change| change.key.as_str())
+    let value = |value: &Option<String>| value.clone().unwrap_or_else(|| "nothing".to_owned());
+    far.map(move |SettingChange { key, from, to, .. }| {
+        format!("{key} {} -> {}", value(from), value(to))
+    })
 }
 
 fn shown(config: &Config) -> Vec<String> {

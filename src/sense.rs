@@ -15,8 +15,9 @@ mod traffic;
 use self::host::{HostReader, HostSample};
 use self::machine::MachineReader;
 use crate::clock::Clock;
+use crate::fail::{self, Point};
 use crate::host_client::HostClient;
-use std::path::PathBuf;
+use crate::place::HostPlace;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -35,8 +36,8 @@ const RECEIPTS_MAX: usize = 256;
 pub struct SenseSettings {
     /// What the configuration calls the host.
     pub host: HostId,
-    /// The socket of its control API.
-    pub socket: PathBuf,
+    /// Where its control API is.
+    pub place: HostPlace,
     /// The time between two ticks.
     pub interval: Duration,
     /// How long the host may take to give its state; at most four fifths of the interval are used.
@@ -91,7 +92,7 @@ impl Sense {
             host: settings.host,
             interval,
             clock,
-            reader: HostReader::new(HostClient::new(settings.socket, deadline)),
+            reader: HostReader::new(HostClient::new(settings.place, deadline)),
             machine: MachineReader::new(),
             receipts,
             waiting: Vec::new(),
@@ -127,6 +128,9 @@ impl Sense {
                 observation = tick => observation,
             };
             self.counts.ticks.fetch_add(1, Ordering::Relaxed);
+            if shows_trial(&observation) {
+                fail::at(Point::Observed);
+            }
             match observations.try_send(observation) {
                 Ok(()) => {}
                 Err(TrySendError::Full(observation)) => {
@@ -167,6 +171,13 @@ impl Sense {
             pid,
             receipts: std::mem::take(&mut self.waiting),
         }
+    }
+}
+
+fn shows_trial(observation: &Observation) -> bool {
+    match &observation.state {
+        Reading::Fresh { value } => value.pools.values().any(|pool| pool.trial.is_some()),
+        _ => false,
     }
 }
 

@@ -50,13 +50,16 @@ mod patience;
 mod routes;
 
 use crate::message::FlameCall;
+use crate::origin::Scheme;
 use crate::serve::accept::Limits;
 use crate::serve::guard::Guard;
+use crate::tls::Certificates;
 use crate::view::{Stored, View};
 use axum::Router;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, broadcast, mpsc, watch};
@@ -112,6 +115,17 @@ impl fmt::Debug for Deps {
     }
 }
 
+/// Who may reach the pages, and how.
+#[derive(Clone, Debug, Default)]
+pub struct Entrance {
+    /// The scheme of its own pages' addresses.
+    pub scheme: Scheme,
+    /// The certificate; without one the pages are not encrypted.
+    pub tls: Option<Arc<Certificates>>,
+    /// The file of tokens, one of which has to be shown; nobody has to show one without it.
+    pub token_file: Option<PathBuf>,
+}
+
 /// What the handlers share.
 #[derive(Clone)]
 struct Shared {
@@ -128,12 +142,21 @@ impl Shared {
     }
 }
 
-/// Listens on a loopback address, and says which port it got.
+/// Whether an address may be one that other machines reach.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// This machine alone.
+    Loopback,
+    /// Others too: a token is asked for, and either there is TLS here or a proxy does it.
+    Remote,
+}
+
+/// Listens on an address, and says which port it got.
 ///
 /// # Errors
-/// The address is not a loopback address, or it cannot be bound.
-pub async fn bind(addr: SocketAddr) -> io::Result<(TcpListener, SocketAddr)> {
-    only_loopback(addr)?;
+/// The address is beyond its reach, or it cannot be bound.
+pub async fn bind(addr: SocketAddr, reach: Reach) -> io::Result<(TcpListener, SocketAddr)> {
+    check(addr, reach)?;
     let listener = TcpListener::bind(addr).await?;
     let addr = listener.local_addr()?;
     Ok((listener, addr))
@@ -142,19 +165,22 @@ pub async fn bind(addr: SocketAddr) -> io::Result<(TcpListener, SocketAddr)> {
 /// Takes a listener over that somebody else opened, and says where it listens.
 ///
 /// # Errors
-/// It does not listen on a loopback address, or cannot be used.
-pub fn adopt(listener: std::net::TcpListener) -> io::Result<(TcpListener, SocketAddr)> {
+/// It listens beyond its reach, or cannot be used.
+pub fn adopt(
+    listener: std::net::TcpListener,
+    reach: Reach,
+) -> io::Result<(TcpListener, SocketAddr)> {
     let addr = listener.local_addr()?;
-    only_loopback(addr)?;
+    check(addr, reach)?;
     listener.set_nonblocking(true)?;
     Ok((TcpListener::from_std(listener)?, addr))
 }
 
-fn only_loopback(addr: SocketAddr) -> io::Result<()> {
-    if addr.ip().is_loopback() {
+fn check(addr: SocketAddr, reach: Reach) -> io::Result<()> {
+    if addr.ip().is_loopback() || reach == Reach::Remote {
         return Ok(());
     }
-    let text = format!("{addr} is not a loopback address, and this page is not for others");
+    let text = format!("{addr} is not a loopback address, and `serve.allow_remote` is not set");
     Err(io::Error::new(io::ErrorKind::InvalidInput, text))
 }
 
@@ -174,15 +200,15 @@ pub async fn bind_health(addr: SocketAddr) -> io::Result<(TcpListener, SocketAdd
 /// # Errors
 /// The listener's own address cannot be read.
 pub async fn run(
-    listener: TcpListener,
+    (listener, entrance): (TcpListener, Entrance),
     deps: Deps,
     further: Router,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
-    let guard = Guard::new(listener.local_addr()?, &deps.names);
     let (close, closing) = watch::channel(false);
-    let router = guard.protect(routes::all(deps, closing)).merge(further);
-    accept::run(listener, router, Limits::default(), close, shutdown).await;
+    let tls = entrance.tls.clone();
+    let router = router(deps, listener.local_addr()?, entrance, closing).merge(further);
+    accept::run((listener, tls), router, Limits::default(), close, shutdown).await;
     Ok(())
 }
 
@@ -192,12 +218,19 @@ pub async fn run_health(listener: TcpListener, deps: Deps, shutdown: impl Future
     let guard = Guard::any_address(&deps.names);
     let (close, closing) = watch::channel(false);
     let router = guard.protect(routes::health_only(deps, closing));
-    accept::run(listener, router, Limits::health(), close, shutdown).await;
+    accept::run((listener, None), router, Limits::health(), close, shutdown).await;
 }
 
 /// The routes behind their guard, as [`run`] serves them, for tests and for a caller with its own transport.
-pub fn router(deps: Deps, addr: SocketAddr, closing: watch::Receiver<bool>) -> Router {
-    Guard::new(addr, &deps.names).protect(routes::all(deps, closing))
+pub fn router(
+    deps: Deps,
+    addr: SocketAddr,
+    entrance: Entrance,
+    closing: watch::Receiver<bool>,
+) -> Router {
+    Guard::new(addr, &deps.names, entrance.scheme)
+        .with_tokens(entrance.token_file)
+        .protect(routes::all(deps, closing))
 }
 
 /// Returns once the end is asked for, or once nobody is left to ask for it.

@@ -152,11 +152,12 @@ fn remembered(profiler: &mut Profiler, target: &Target, window_ms: u64) {
     });
 }
 
-/// What a sample costs the host, from its work in a second of its own CPU time.
+/// What a sample costs the host, from its work in a second of its own CPU time; and what the kernel's bare counter costs, which
+/// interrupts as often and copies nothing.
 fn cost_in_host(profiler: &mut Profiler, pairs: usize) {
     let mut target = Target::start(targets::BUSY);
     let pid = target.child.id();
-    let mut ratios = Vec::new();
+    let (mut ours, mut bare) = (Vec::new(), Vec::new());
     for _ in 0..pairs {
         let without = target.work();
         profiler.ask(Ask::Remember {
@@ -166,29 +167,39 @@ fn cost_in_host(profiler: &mut Profiler, pairs: usize) {
         });
         // The piece of work in which it was switched on is half and half.
         target.work();
-        let with = target.work();
+        ours.push(1.0 - target.work() / without);
         profiler.ask(Ask::Remember {
             pid: None,
             hz: RATE,
             bytes_max: 4 << 20,
         });
         target.work();
-        ratios.push(1.0 - with / without);
+        let without = target.work();
+        if let Some(mut counter) = peers::bare_counter(pid, RATE) {
+            target.work();
+            bare.push(1.0 - target.work() / without);
+            counter.end();
+            target.work();
+        }
     }
-    ratios.sort_by(f64::total_cmp);
-    let middle = ratios.get(ratios.len() / 2).copied().unwrap_or(0.0);
-    let (low, high) = (
-        ratios.first().copied().unwrap_or(0.0),
-        ratios.last().copied().unwrap_or(0.0),
-    );
-    let at_49 = middle * 49.0 / f64::from(RATE);
+    for (what, losses) in [("", ours), (" to a bare counter of `perf`", bare)] {
+        tell_loss(what, losses);
+    }
+}
+
+fn tell_loss(what: &str, mut losses: Vec<f64>) {
+    losses.sort_by(f64::total_cmp);
+    let (Some(low), Some(high)) = (losses.first(), losses.last()) else {
+        return println!("| host's loss{what} | there is no perf here |");
+    };
+    let middle = losses[losses.len() / 2];
     println!(
-        "| host's loss at {RATE} Hz, the median of {} pairs (least to most); scaled to 49 Hz | {:.2} % ({:.2} to {:.2}); {:.3} % |",
-        ratios.len(),
+        "| host's loss{what} at {RATE} Hz, the median of {} pairs (least to most); scaled to 49 Hz | {:.2} % ({:.2} to {:.2}); {:.3} % |",
+        losses.len(),
         middle * 100.0,
         low * 100.0,
         high * 100.0,
-        at_49 * 100.0,
+        middle * 100.0 * 49.0 / f64::from(RATE),
     );
 }
 

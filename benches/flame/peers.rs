@@ -5,7 +5,7 @@ use crate::{MS, f};
 use inferno::collapse::Collapse as _;
 use inferno::collapse::perf::Folder;
 use std::io::{BufReader, Write as _};
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{Child, Command, ExitCode, Stdio};
 use trimtab_flame::ask::{Ask, Shot};
 use trimtab_sys::clock::thread_cpu_ns;
 
@@ -66,6 +66,28 @@ pub(crate) fn perf(target: &Target, window_ms: u64) {
             ),
             _ => println!("| {name} | there is no perf here |"),
         }
+    }
+}
+
+/// A counter without stacks that interrupts a process, until it is ended.
+pub(crate) struct BareCounter(Child);
+
+/// Begins to count; nothing where there is no `perf`.
+pub(crate) fn bare_counter(pid: u32, hz: u32) -> Option<BareCounter> {
+    let (pid, hz) = (pid.to_string(), hz.to_string());
+    let counting = Command::new("perf")
+        .args(["record", "-q", "-e", "cpu-clock", "-F", &hz, "-p", &pid])
+        .args(["-o", "/dev/null"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn();
+    counting.ok().map(BareCounter)
+}
+
+impl BareCounter {
+    pub(crate) fn end(&mut self) {
+        self.0.kill().expect("it runs");
+        self.0.wait().expect("it was started here");
     }
 }
 

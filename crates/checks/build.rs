@@ -1,5 +1,5 @@
-//! Makes a copy of the source of the host's movable limit in which locks and atomics are shuttle's, and copies of that in each
-//! of which one line is wrong.
+//! Makes a copy of the source of the host's movable limit in which locks and atomics are shuttle's, one in which they are
+//! loom's, and copies of both in each of which one line is wrong.
 
 use std::fs;
 use std::path::Path;
@@ -44,19 +44,46 @@ fn main() {
             "mod tally;",
             &block("mod tally", &read("counters/tally.rs")),
         );
-    let limit = scheduled(&read("limit.rs"))
+    let part = "pub(crate) use trimtab_host::part::PartFigures;";
+    let shuttle = [
+        block("pub(crate) mod fuse", &scheduled(&read("fuse.rs"))),
+        block("pub(crate) mod sharded", &read("sharded.rs")),
+        block("pub(crate) mod part", part),
+        block("pub(crate) mod counters", &counters),
+    ];
+    let limit = with_parts(&read, [scheduled, scheduled, scheduled]);
+    write("limits", &copies("limits", &shuttle.concat(), &limit));
+    // What only counts and what only shows is left out here: each atomic in it would be one more place to switch threads at.
+    let counters = "pub(crate) use crate::looms::counters::{Counters, Stint};";
+    let loom = [
+        block("pub(crate) mod fuse", &modelled(&read("fuse.rs"))),
+        block("pub(crate) mod sharded", &read("sharded.rs")),
+        block("pub(crate) mod counters", counters),
+    ];
+    let limit = with_parts(&read, [modelled, str::to_owned, modelled]);
+    write("looms", &copies("looms", &loom.concat(), &limit));
+}
+
+/// The limit with its two parts in it, each rewritten in its own way.
+fn with_parts(read: &dyn Fn(&str) -> String, ways: [fn(&str) -> String; 3]) -> String {
+    let [limit, line, waiter] = ways;
+    limit(&read("limit.rs"))
         .replace(
             "mod line;",
-            &block("mod line", &scheduled(&read("limit/line.rs"))),
+            &block("mod line", &line(&read("limit/line.rs"))),
         )
         .replace(
             "mod waiter;",
-            &block("mod waiter", &scheduled(&read("limit/waiter.rs"))),
-        );
+            &block("mod waiter", &waiter(&read("limit/waiter.rs"))),
+        )
+}
+
+/// A module of each copy, in a module of this name.
+fn copies(parent: &str, beside: &str, limit: &str) -> String {
     let mut all = String::new();
     for (name, right, wrong) in COPIES {
         let limit = if right.is_empty() {
-            limit.clone()
+            limit.to_owned()
         } else {
             assert_eq!(
                 limit.matches(right).count(),
@@ -65,26 +92,24 @@ fn main() {
             );
             limit.replace(right, wrong)
         };
-        let modules = [
-            block("pub(crate) mod fuse", &scheduled(&read("fuse.rs"))),
-            block("pub(crate) mod sharded", &read("sharded.rs")),
-            block(
-                "pub(crate) mod part",
-                "pub(crate) use trimtab_host::part::PartFigures;",
-            ),
-            block("pub(crate) mod counters", &counters),
-            block("pub(crate) mod limit", &limit),
-        ];
         let reason = "it is a copy, and its original is held to every rule";
         let head =
             format!("#[allow(warnings, clippy::all, clippy::pedantic, reason = \"{reason}\")]\n");
-        let code = modules
-            .concat()
-            .replace("crate::", &format!("crate::limits::{name}::"));
+        let code = format!("{beside}{}", block("pub(crate) mod limit", &limit))
+            .replace("crate::", &format!("crate::{parent}::{name}::"))
+            .replace(
+                &format!("crate::{parent}::{name}::looms::"),
+                "crate::looms::",
+            );
         all += &format!("{head}pub(crate) mod {name} {{\n{code}\n}}\n");
     }
+    all
+}
+
+fn write(name: &str, code: &str) {
     let out = std::env::var_os("OUT_DIR").expect("cargo says where to write");
-    fs::write(Path::new(&out).join("limits.rs"), all).expect("cargo's own directory is writable");
+    let path = Path::new(&out).join(format!("{name}.rs"));
+    fs::write(path, code).expect("cargo's own directory is writable");
 }
 
 /// A file without its heading and its tests.
@@ -99,6 +124,24 @@ fn inside(text: &str) -> String {
 
 fn scheduled(text: &str) -> String {
     text.replace("std::sync::", "shuttle::sync::")
+}
+
+/// Locks and atomics are loom's; what is only shared or told stays.
+fn modelled(text: &str) -> String {
+    text.replace("std::sync::atomic::", "loom::sync::atomic::")
+        .replace(
+            "use std::sync::{Arc, Mutex, MutexGuard, PoisonError};",
+            "use loom::sync::{Mutex, MutexGuard};\nuse std::sync::{Arc, PoisonError};",
+        )
+        .replace(
+            "use std::sync::{Arc, Mutex, PoisonError};",
+            "use loom::sync::Mutex;\nuse std::sync::{Arc, PoisonError};",
+        )
+        .replace(
+            "use std::sync::{Mutex, PoisonError};",
+            "use loom::sync::Mutex;\nuse std::sync::PoisonError;",
+        )
+        .replace("std::sync::MutexGuard", "loom::sync::MutexGuard")
 }
 
 fn block(head: &str, code: &str) -> String {

@@ -3,6 +3,7 @@
 use crate::cage::{self, Entered, Extent, Needs};
 use crate::config::Config;
 use crate::flame::Keeper;
+use crate::place::HostPlace;
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
@@ -48,11 +49,27 @@ fn needs(config: &Config) -> Needs {
     let mut reads = config.directories.clone();
     reads.extend(config.files.iter().map(|file| parent(file)));
     reads.extend(config.intake.token_file.as_deref().map(parent));
+    reads.extend(config.serve.token_file.as_deref().map(parent));
+    let tls = config.serve.tls.iter();
+    reads.extend(tls.flat_map(|files| [parent(&files.certificate), parent(&files.key)]));
     // For the names of functions in a panic's backtrace.
     reads.extend(std::env::current_exe());
     let writes = vec![
         config.ledger.directory.clone(),
         parent(&config.intake.socket),
     ];
-    Needs { reads, writes }
+    let mut ports = Vec::new();
+    if let HostPlace::Tcp {
+        address,
+        token_file,
+    } = &config.control
+    {
+        reads.push(parent(token_file));
+        ports.push(address.socket_addr().port());
+    }
+    Needs {
+        reads,
+        writes,
+        ports,
+    }
 }

@@ -141,7 +141,7 @@ struct Summary {
     #[serde(skip_serializing_if = "Option::is_none")]
     file: Option<PathBuf>,
     host: String,
-    socket: PathBuf,
+    socket: String,
     mode: trimtab_protocol::decision::Mode,
     interval_ms: u64,
     call_deadline_ms: u128,
@@ -216,7 +216,7 @@ impl Summary {
         Self {
             file: config.files.first().cloned(),
             host: settings.host.as_str().to_owned(),
-            socket: config.socket.clone(),
+            socket: config.control.to_string(),
             mode: settings.mode,
             interval_ms: settings.interval.as_ms(),
             call_deadline_ms: config.call_deadline.as_millis(),
@@ -233,12 +233,7 @@ impl Summary {
             Some(file) => writeln!(out, "configuration  {}", file.display())?,
             None => writeln!(out, "configuration  none; every key has its default")?,
         }
-        writeln!(
-            out,
-            "host           {} at {}",
-            self.host,
-            self.socket.display()
-        )?;
+        writeln!(out, "host           {} at {}", self.host, self.socket)?;
         let mode = super::status::word(&self.mode);
         writeln!(
             out,

@@ -1,10 +1,11 @@
-//! How the commands reach a running sidecar: its pages over loopback HTTP, and its operator's socket.
+//! How the commands reach a running sidecar: its pages over HTTP, and its operator's socket.
 
+use super::pages::{PagesArgs, Unconnected};
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::handshake;
-use hyper::header::{ACCEPT, CONTENT_TYPE, HOST};
+use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST};
 use hyper::{Request, Response, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
@@ -12,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::UnixStream;
 use trimtab_protocol::name::is_plain_name;
 use trimtab_protocol::problem::Problem;
 use trimtab_protocol::view::Hosts;
@@ -34,6 +35,8 @@ const SHOWN_MAX: usize = 200;
 pub(super) enum ClientError {
     #[error("`{0}` is not the address of a sidecar, which looks like http://127.0.0.1:7676")]
     Address(Uri),
+    #[error("{0}: {1}")]
+    Setup(String, String),
     #[error("no sidecar answers at {0}: {1}; is `trimtab run` running, and does it serve there?")]
     Nobody(String, String),
     #[error("the sidecar at {0} did not answer within {seconds} s", seconds = .1.as_secs())]
@@ -52,7 +55,7 @@ pub(super) enum ClientError {
 #[derive(Clone, Debug)]
 pub(super) enum Client {
     /// Its pages.
-    Pages(Uri),
+    Pages(PagesArgs),
     /// Its operator's socket.
     Socket(PathBuf),
 }
@@ -180,20 +183,20 @@ impl Client {
 
     async fn talk(&self, method: &str, path: &str, body: Bytes) -> Result<Talk, ClientError> {
         match self {
-            Self::Pages(url) => {
-                let bad = || ClientError::Address(url.clone());
-                let plain = url.scheme_str() == Some("http") && matches!(url.path(), "" | "/");
-                let authority = url.authority().filter(|_| plain).ok_or_else(bad)?;
-                let name = authority.host().trim_matches(['[', ']']);
-                let stream = TcpStream::connect((name, authority.port_u16().unwrap_or(80))).await;
-                let stream = stream.map_err(|error| self.nobody(&error))?;
-                let host = authority.as_str();
-                self.exchange(stream, host, method, path, body).await
+            Self::Pages(pages) => {
+                let token = pages.token()?;
+                let stream = pages.connect().await.map_err(|error| match error {
+                    Unconnected::Wrong(error) => error,
+                    Unconnected::Nobody(why) => ClientError::Nobody(self.place(), why),
+                })?;
+                let shown = (pages.authority()?.as_str(), token.as_deref());
+                self.exchange(stream, shown, method, path, body).await
             }
             Self::Socket(socket) => {
                 let stream = UnixStream::connect(socket).await;
                 let stream = stream.map_err(|error| self.nobody(&error))?;
-                self.exchange(stream, "localhost", method, path, body).await
+                let shown = ("localhost", None);
+                self.exchange(stream, shown, method, path, body).await
             }
         }
     }
@@ -201,7 +204,7 @@ impl Client {
     async fn exchange<S>(
         &self,
         stream: S,
-        host: &str,
+        (host, token): (&str, Option<&str>),
         method: &str,
         path: &str,
         body: Bytes,
@@ -217,6 +220,9 @@ impl Client {
             .uri(path)
             .header(HOST, host)
             .header(ACCEPT, "application/json, text/event-stream");
+        if let Some(token) = token {
+            request = request.header(AUTHORIZATION, format!("Bearer {token}"));
+        }
         if method == "POST" {
             request = request.header(CONTENT_TYPE, "application/json");
         }
@@ -246,7 +252,7 @@ impl Client {
 
     fn place(&self) -> String {
         match self {
-            Self::Pages(url) => url.to_string(),
+            Self::Pages(pages) => pages.url.to_string(),
             Self::Socket(path) => path.display().to_string(),
         }
     }

@@ -1,11 +1,11 @@
 //! `trimtab decisions`: what a running sidecar decided, sent and was told, as it stands in its ledger.
 
 use super::client::{Client, ClientError, host_id};
+use super::pages::PagesArgs;
 use super::time::utc;
 use super::{Console, Exit, Format};
 use crate::telemetry::escaped;
 use clap::Args;
-use hyper::Uri;
 use std::io::{self, Write};
 use trimtab_protocol::name::{PoolName, is_plain_name};
 use trimtab_protocol::view::{Decisions, Entry};
@@ -16,9 +16,9 @@ const EVENT_BYTES_MAX: usize = 1024 * 1024;
 /// The options of `trimtab decisions`.
 #[derive(Args, Clone, Debug, PartialEq, Eq)]
 pub struct DecisionsArgs {
-    /// Where the sidecar's pages are
-    #[arg(long, default_value = "http://127.0.0.1:7676")]
-    pub url: Uri,
+    /// How the pages are reached
+    #[command(flatten)]
+    pub pages: PagesArgs,
     /// The host's id; without it, the sidecar is asked which host it tunes
     #[arg(long, value_name = "ID", value_parser = host_id)]
     pub host: Option<String>,
@@ -46,7 +46,7 @@ impl DecisionsArgs {
     }
 
     async fn show(&self, console: &mut Console<'_>) -> Result<Exit, ClientError> {
-        let client = Client::Pages(self.url.clone());
+        let client = Client::Pages(self.pages.clone());
         let host = client.host(self.host.as_deref()).await?;
         let mut path = format!("/api/v1/hosts/{host}/decisions?limit={}", self.last);
         if let Some(pool) = &self.pool {

@@ -1,9 +1,12 @@
-//! `trimtab init`: writes a commented configuration for a host that runs, and never over a file that is there.
+//! `trimtab init`: looks at a service that runs and writes a commented configuration for it, never over a file that is there.
+
+mod process;
 
 use super::{Console, Exit, ended};
 use crate::host_client::{Answer, DEADLINE_DEFAULT, HostClient};
 use crate::telemetry::escaped;
 use clap::{ArgGroup, Args};
+use process::Seen;
 use std::fs;
 use std::io::{self, Write};
 use std::os::unix::fs::FileTypeExt as _;
@@ -28,7 +31,7 @@ pub struct InitArgs {
     /// The host's control socket
     #[arg(long, value_name = "PATH", group = "where")]
     pub socket: Option<PathBuf>,
-    /// The host's process, of which the control socket is looked for
+    /// The service's process, of which the control socket is looked for
     #[arg(long, value_name = "PID", group = "where")]
     pub pid: Option<u32>,
     /// The file to write
@@ -37,29 +40,13 @@ pub struct InitArgs {
 }
 
 impl InitArgs {
-    /// Looks at the host and writes the file: 0, or 1 with the reason.
+    /// Looks at the service and writes the file: 0, or 1 with the reason.
     pub async fn execute(&self, console: &mut Console<'_>) -> Exit {
-        let (socket, state) = match (&self.socket, self.pid) {
-            (Some(socket), _) => {
-                let socket = std::path::absolute(socket).unwrap_or_else(|_| socket.clone());
-                let state = ask(&socket).await;
-                (socket, state)
-            }
-            (None, Some(pid)) => match search(pid).await {
-                Ok(Some((socket, state))) => (socket, Some(state)),
-                Ok(None) => {
-                    let what = "no socket on which it listens answers as a host";
-                    return console.fail(&format!("process {pid}: {what}"));
-                }
-                Err(error) => {
-                    return console.fail(&format!("process {pid} cannot be looked at: {error}"));
-                }
-            },
-            (None, None) => return console.fail(&"give --socket or --pid"),
+        let found = match self.look().await {
+            Ok(found) => found,
+            Err(why) => return console.fail(&why),
         };
-        let id = state.as_ref().map_or(ID_DEFAULT, |state| &state.app);
-        let id = if is_plain_name(id) { id } else { ID_DEFAULT };
-        let text = match filled(id, &socket) {
+        let text = match found.configuration() {
             Ok(text) => text,
             Err(why) => return console.fail(&why),
         };
@@ -67,26 +54,75 @@ impl InitArgs {
             let file = self.file.display();
             return console.fail(&format!("{file} is not written: {error}"));
         }
-        ended(
-            self.report(id, &socket, state.as_ref(), console.out)
-                .map(|()| Exit::Done),
-        )
+        ended(found.report(&self.file, console.out).map(|()| Exit::Done))
     }
 
-    fn report(
-        &self,
-        id: &str,
-        socket: &Path,
-        state: Option<&HostState>,
-        out: &mut dyn Write,
-    ) -> io::Result<()> {
-        let (file, place) = (self.file.display(), socket.display().to_string());
+    async fn look(&self) -> Result<Found, String> {
+        let (socket, state) = match (&self.socket, self.pid) {
+            (Some(socket), _) => {
+                let socket = std::path::absolute(socket).unwrap_or_else(|_| socket.clone());
+                let state = ask(&socket).await;
+                (Some(socket), state)
+            }
+            (None, Some(pid)) => {
+                let found = search(pid).await;
+                let found =
+                    found.map_err(|error| format!("process {pid} cannot be looked at: {error}"))?;
+                found.map_or((None, None), |(socket, state)| (Some(socket), Some(state)))
+            }
+            (None, None) => return Err("give --socket or --pid".to_owned()),
+        };
+        let pid = self.pid.or_else(|| state.as_ref().map(|state| state.pid));
+        let seen = pid.and_then(|pid| Seen::of(Path::new("/proc"), pid).ok());
+        let called = state.as_ref().map(|state| state.app.as_str());
+        let called = called.or_else(|| seen.as_ref().map(|seen| seen.program.as_str()));
+        let id = called.filter(|name| is_plain_name(name));
+        let id = id.unwrap_or(ID_DEFAULT).to_owned();
+        Ok(Found {
+            socket: socket.unwrap_or_else(|| Path::new("/run").join(&id).join("control.sock")),
+            id,
+            pid,
+            seen,
+            state,
+        })
+    }
+}
+
+/// What was found out about a service.
+struct Found {
+    id: String,
+    pid: Option<u32>,
+    seen: Option<Seen>,
+    /// Where the control API is, or where the file says that it will be.
+    socket: PathBuf,
+    /// Nothing where no control API answered.
+    state: Option<HostState>,
+}
+
+impl Found {
+    fn configuration(&self) -> Result<String, String> {
+        let text = filled(&self.id, &self.socket)?;
+        let Some((seen, pid)) = self.seen.as_ref().zip(self.pid) else {
+            return Ok(text);
+        };
+        let seen = escaped(&seen.describe());
+        Ok(format!(
+            "# Written by `trimtab init` for process {pid}, {seen}.\n#\n{text}"
+        ))
+    }
+
+    fn report(&self, file: &Path, out: &mut dyn Write) -> io::Result<()> {
+        if let Some((seen, pid)) = self.seen.as_ref().zip(self.pid) {
+            writeln!(out, "process {pid}, {}", escaped(&seen.describe()))?;
+        }
+        let (file, place) = (file.display(), self.socket.display().to_string());
+        let id = &self.id;
         writeln!(
             out,
             "wrote {file} for the host `{id}` at {}",
             escaped(&place)
         )?;
-        match state {
+        match &self.state {
             Some(state) => {
                 for (name, pool) in &state.pools {
                     let knobs: Vec<&str> = pool.knobs.keys().map(|knob| knob.as_str()).collect();
@@ -94,11 +130,26 @@ impl InitArgs {
                     writeln!(out, "{}", escaped(&line))?;
                 }
             }
-            None => writeln!(out, "  the host does not answer there yet")?,
+            None => self.report_no_control_api(out)?,
         }
         writeln!(
             out,
             "the mode is `advise`, so nothing is changed; next: trimtab run --config {file}"
+        )
+    }
+
+    fn report_no_control_api(&self, out: &mut dyn Write) -> io::Result<()> {
+        writeln!(
+            out,
+            "  no control API answers; the sidecar waits until the service offers it there"
+        )?;
+        let Some((seen, pid)) = self.seen.as_ref().zip(self.pid) else {
+            return Ok(());
+        };
+        writeln!(out, "  for that, {}", seen.language.way_in())?;
+        writeln!(
+            out,
+            "  where its time goes can be seen without: trimtab flame --pid {pid}"
         )
     }
 }
@@ -188,16 +239,7 @@ async fn serves(socket: &Path, pid: u32) -> bool {
 /// The Unix sockets on which a process listens, by the names they were bound to, from the files that it has open and the kernel's list.
 fn listening(proc: &Path, pid: u32) -> io::Result<Vec<PathBuf>> {
     let place = proc.join(pid.to_string());
-    let mut inodes = Vec::new();
-    for file in fs::read_dir(place.join("fd"))? {
-        // A file that was closed meanwhile is none of those that listen.
-        let Ok(target) = fs::read_link(file?.path()) else {
-            continue;
-        };
-        let target = target.to_string_lossy();
-        let inode = target.strip_prefix("socket:[");
-        inodes.extend(inode.and_then(|inode| inode.strip_suffix(']')?.parse::<u64>().ok()));
-    }
+    let inodes = open_sockets(&place)?;
     let list = fs::read_to_string(place.join("net/unix"))?;
     let mut sockets: Vec<PathBuf> = list
         .lines()
@@ -215,6 +257,21 @@ fn listening(proc: &Path, pid: u32) -> io::Result<Vec<PathBuf>> {
     Ok(sockets)
 }
 
+/// The inodes of the sockets that a process has open.
+fn open_sockets(place: &Path) -> io::Result<Vec<u64>> {
+    let mut inodes = Vec::new();
+    for file in fs::read_dir(place.join("fd"))? {
+        // A file that was closed meanwhile is none of those that listen.
+        let Ok(target) = fs::read_link(file?.path()) else {
+            continue;
+        };
+        let target = target.to_string_lossy();
+        let inode = target.strip_prefix("socket:[");
+        inodes.extend(inode.and_then(|inode| inode.strip_suffix(']')?.parse::<u64>().ok()));
+    }
+    Ok(inodes)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -229,7 +286,10 @@ mod tests {
         write_new(&file, &text).expect("it is new");
         let config = config::load(Some(&file), &Overrides::default()).expect("it is valid");
         assert_eq!(config.settings.host.as_str(), "shop-2");
-        assert_eq!(config.socket, Path::new(odd));
+        assert_eq!(
+            config.control,
+            crate::place::HostPlace::from(Path::new(odd))
+        );
         let comments = |text: &str| text.lines().filter(|line| line.starts_with('#')).count();
         assert_eq!(comments(&text), comments(TEMPLATE));
         write_new(&file, "other").expect_err("a file that is there is left alone");

@@ -3,10 +3,10 @@
 use super::check::write_json;
 use super::client::{Client, ClientError, host_id};
 use super::operate::duration;
+use super::pages::PagesArgs;
 use super::{Console, Exit, Format, ended};
 use crate::telemetry::escaped;
 use clap::Args;
-use hyper::Uri;
 use serde::Serialize;
 use std::io::{self, IsTerminal as _, Write};
 use std::time::Duration;
@@ -15,9 +15,9 @@ use trimtab_protocol::view::{HostStatus, PoolStatus};
 /// The options of `trimtab status`.
 #[derive(Args, Clone, Debug, PartialEq, Eq)]
 pub struct StatusArgs {
-    /// Where the sidecar's pages are
-    #[arg(long, default_value = "http://127.0.0.1:7676")]
-    pub url: Uri,
+    /// How the pages are reached
+    #[command(flatten)]
+    pub pages: PagesArgs,
     /// The host's id; without it, the sidecar is asked which host it tunes
     #[arg(long, value_name = "ID", value_parser = host_id)]
     pub host: Option<String>,
@@ -62,7 +62,7 @@ impl StatusArgs {
     }
 
     async fn ask(&self) -> Result<HostStatus, ClientError> {
-        let client = Client::Pages(self.url.clone());
+        let client = Client::Pages(self.pages.clone());
         let host = client.host(self.host.as_deref()).await?;
         client.get(&format!("/api/v1/hosts/{host}/status")).await
     }
@@ -212,7 +212,7 @@ mod tests {
 
     fn args(url: &str) -> StatusArgs {
         StatusArgs {
-            url: url.parse().expect("it is a URL"),
+            pages: PagesArgs::at(url),
             host: None,
             output: Format::Table,
             watch: None,
@@ -300,9 +300,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_not_a_plain_http_address_is_refused() {
+    async fn what_is_not_the_address_of_pages_is_refused() {
         for url in [
-            "https://127.0.0.1:7676",
+            "ftp://127.0.0.1:7676",
             "127.0.0.1:7676",
             "http://127.0.0.1:7676/api",
         ] {

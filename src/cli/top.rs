@@ -9,12 +9,12 @@ mod tests;
 
 use super::client::{Client, ClientError, host_id};
 use super::operate::{OperateArgs, duration};
+use super::pages::PagesArgs;
 use super::{Console, Exit};
 use crate::config::Overrides;
 use crate::signal::Shutdown;
 use crate::telemetry::escaped;
 use clap::Args;
-use hyper::Uri;
 use ratatui::Terminal;
 use ratatui::backend::CrosstermBackend;
 use ratatui::crossterm::cursor::{Hide, Show};
@@ -35,9 +35,9 @@ use trimtab_protocol::operator::FreezeRequest;
 /// The options of `trimtab top`.
 #[derive(Args, Clone, Debug, PartialEq, Eq)]
 pub struct TopArgs {
-    /// Where the sidecar's pages are
-    #[arg(long, default_value = "http://127.0.0.1:7676")]
-    pub url: Uri,
+    /// How the pages are reached
+    #[command(flatten)]
+    pub pages: PagesArgs,
     /// The host's id; without it, the sidecar is asked which host it tunes
     #[arg(long, value_name = "ID", value_parser = host_id)]
     pub host: Option<String>,
@@ -100,7 +100,7 @@ impl TopArgs {
             vars,
             tell,
         };
-        let mut screen = Screen::new(self.url.to_string(), plain);
+        let mut screen = Screen::new(self.pages.url.to_string(), plain);
         loop {
             terminal.draw(|frame| draw::draw(frame, &screen))?;
             match next(&mut news, &mut screen).await {
@@ -112,7 +112,7 @@ impl TopArgs {
     }
 
     fn reader(&self) -> Reader {
-        Reader::new(Client::Pages(self.url.clone()), self.host.clone())
+        Reader::new(Client::Pages(self.pages.clone()), self.host.clone())
     }
 }
 

@@ -1,13 +1,14 @@
 //! `trimtab why`: the last change of a pool and what limits it now, in sentences, with the evidence they stand on.
 
 use super::client::{Client, ClientError, host_id};
+use super::pages::PagesArgs;
 use super::status::word;
 use super::time::utc;
 use super::{Console, Exit, ended};
 use crate::telemetry::escaped;
 use clap::Args;
-use hyper::Uri;
 use std::io::{self, Write};
+use trimtab_protocol::command::CommandResult;
 use trimtab_protocol::decision::{Action, Evidence, ProfileBasis, WindowFigures};
 use trimtab_protocol::name::KnobName;
 use trimtab_protocol::view::{DecisionRecord, Decisions, Entry, EntryBody, HostStatus, PoolStatus};
@@ -18,9 +19,9 @@ pub struct WhyArgs {
     /// The pool
     #[arg(value_parser = host_id)]
     pub pool: String,
-    /// Where the sidecar's pages are
-    #[arg(long, default_value = "http://127.0.0.1:7676")]
-    pub url: Uri,
+    /// How the pages are reached
+    #[command(flatten)]
+    pub pages: PagesArgs,
     /// The host's id; without it, the sidecar is asked which host it tunes
     #[arg(long, value_name = "ID", value_parser = host_id)]
     pub host: Option<String>,
@@ -42,10 +43,12 @@ impl WhyArgs {
         match self.ask().await {
             Err(error) => console.fail(&escaped(&error.to_string())),
             Ok(Err(known)) => {
-                let (pool, known) = (&self.pool, known.join(", "));
-                console.fail(&escaped(&format!(
-                    "there is no pool `{pool}`; known are: {known}"
-                )))
+                let pool = &self.pool;
+                let known = match known.as_slice() {
+                    [] => "none is known, for no host has answered yet".to_owned(),
+                    known => format!("known are: {}", known.join(", ")),
+                };
+                console.fail(&escaped(&format!("there is no pool `{pool}`; {known}")))
             }
             Ok(Ok(story)) => ended(tell(&self.pool, &story, console.out).map(|()| Exit::Done)),
         }
@@ -53,7 +56,7 @@ impl WhyArgs {
 
     /// The story, or the names of the pools where this one is none of them.
     async fn ask(&self) -> Result<Result<Story, Vec<String>>, ClientError> {
-        let client = Client::Pages(self.url.clone());
+        let client = Client::Pages(self.pages.clone());
         let host = client.host(self.host.as_deref()).await?;
         let base = format!("/api/v1/hosts/{host}");
         let mut status: HostStatus = client.get(&format!("{base}/status")).await?;
@@ -70,7 +73,13 @@ impl WhyArgs {
         }
         let is_decision = |entry: &Entry| matches!(entry.body, EntryBody::Decision(_));
         let recent: Decisions = client.get(&format!("{of_pool}&limit=10000")).await?;
-        let is_command = |entry: &Entry| matches!(entry.body, EntryBody::Command(_));
+        // What was refused or only asked about changed nothing.
+        let is_command = |entry: &Entry| match &entry.body {
+            EntryBody::Command(record) => {
+                !record.dry_run && !matches!(record.outcome, CommandResult::Refused { .. })
+            }
+            _ => false,
+        };
         Ok(Ok(Story {
             pool,
             frozen: status.frozen,
@@ -176,7 +185,7 @@ fn limits(record: &DecisionRecord, out: &mut dyn Write) -> io::Result<()> {
     let (regime, level) = (word(&record.regime), word(&record.level));
     writeln!(
         out,
-        "  It is {} at {load}; changes may be {level}.",
+        "  It is {} at {load}; how bold a change may be: {level}.",
         regime.replace('_', "-")
     )?;
     for citation in &record.bound_by {

@@ -1,11 +1,14 @@
 //! The keys about operators and probes: who may command, by which ways, and where health is shown to others.
 
-use super::raw::Found;
+use super::error::Finding;
+use super::raw::{Desk, Found, Spot};
 use super::section::Section;
 use super::validate::{is_path, located};
 use super::value::TextRule;
+use crate::place::{HostPlace, LoopbackAddress};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use trimtab_sys::token;
 
 /// Where operators' commands come in.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,6 +46,13 @@ const HOST_SOCKET: TextRule = TextRule {
     what: "the path of the host's operator socket",
     takes: |text| is_path(text) && text.len() <= 107,
     why: "a freeze, a pin and a reset go there; a Unix socket's path has at most 107 bytes",
+};
+
+const HOST_TOKENS: TextRule = TextRule {
+    key: "token_file",
+    what: "a path",
+    takes: is_path,
+    why: "the file whose first token is shown to a host over TCP",
 };
 
 const UIDS: TextRule = TextRule {
@@ -87,12 +97,57 @@ pub(super) fn intake(root: &mut Section<'_>, base: &Path) -> Draft {
 pub(super) fn host_socket(
     host: &mut Section<'_>,
     base: &Path,
-    control: Option<&Found<String>>,
+    control: Option<&HostPlace>,
 ) -> Option<PathBuf> {
+    if let Some(HostPlace::Tcp { .. }) = control
+        && !host.gives(HOST_SOCKET.key)
+    {
+        let why =
+            "over TCP a host takes no operators' calls, and beside an address there is no socket";
+        host.require(HOST_SOCKET.key, why);
+    }
     let given = host.text(&HOST_SOCKET);
-    given
-        .map(|found| located(base, &found))
-        .or_else(|| control.map(|control| located(base, control).with_file_name(SOCKET_NAME)))
+    given.map(|found| located(base, &found)).or(match control? {
+        HostPlace::Socket(path) => Some(path.with_file_name(SOCKET_NAME)),
+        HostPlace::Tcp { .. } => None,
+    })
+}
+
+/// Where the host's control API is, and the file of tokens for it with the place that names it.
+pub(super) fn control(
+    host: &mut Section<'_>,
+    base: &Path,
+    socket: Option<&Found<String>>,
+) -> (Option<HostPlace>, Option<(PathBuf, Spot)>) {
+    let tokens = host.text(&HOST_TOKENS);
+    let tokens = tokens.map(|found| (located(base, &found), found.spot));
+    let Some(socket) = socket else {
+        return (None, None);
+    };
+    let Ok(address) = socket.value.parse::<LoopbackAddress>() else {
+        return (Some(HostPlace::Socket(located(base, socket))), None);
+    };
+    if tokens.is_none() && !host.gives(HOST_TOKENS.key) {
+        let title = "the host is reached over TCP, and no token is shown to it";
+        let finding = Finding::new(title)
+            .at(&socket.spot, "an address")
+            .note("over TCP the kernel does not say who calls, so the host asks for a token")
+            .help("name a file of tokens with `token_file`");
+        host.desk.report(finding);
+    }
+    let place = tokens.as_ref().map(|(file, _)| HostPlace::Tcp {
+        address,
+        token_file: file.clone(),
+    });
+    (place, tokens)
+}
+
+/// Reports a file of tokens that cannot be used now.
+pub(super) fn check_tokens(file: &Path, spot: &Spot, desk: &Desk<'_>) {
+    if let Err(error) = token::check(file) {
+        let found = format!("{}: {error}", file.display());
+        desk.report(Finding::new("the file of tokens cannot be used").at(spot, found));
+    }
 }
 
 /// Where health and metrics are shown to others; nowhere without the key.

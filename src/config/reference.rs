@@ -119,12 +119,20 @@ const ROWS: &[Row] = &[
     Row::Key(
         "hosts.socket",
         None,
-        "The control socket that the host opens; at most 107 bytes. It must be given. The host may start later than the sidecar.",
+        "The control socket that the host opens; at most 107 bytes. It must be given. The host may start later than the sidecar.\n\
+     A host that offers its control API over TCP is named as \"http://127.0.0.1:7070\"; only loopback addresses are taken.",
+    ),
+    Row::Key(
+        "hosts.token_file",
+        Some(r#""host-tokens""#),
+        "A file whose first token is shown to a host over TCP, and must be given for one; on a socket the kernel says who calls. It is\n\
+     closed to group and others, as mode 600 is, and read for each connection.",
     ),
     Row::Key(
         "hosts.operator_socket",
         Some(r#""/run/shop/operator.sock""#),
-        "The host's operator socket, over which a freeze, a pin and a reset reach it. Default: `operator.sock` beside `socket`.",
+        "The host's operator socket, over which a freeze, a pin and a reset reach it. Default: `operator.sock` beside\n\
+     `socket`; for a host over TCP it must be given.",
     ),
     Row::Key(
         "hosts.call_deadline",
@@ -144,8 +152,27 @@ const ROWS: &[Row] = &[
     Row::Key(
         "serve.address",
         None,
-        "Where it listens: a loopback address with a port; anything else is refused, because the pages have no login.\n\
-     Port 0 takes any free port.",
+        "Where it listens: an address with a port. Beyond loopback it needs `allow_remote`, `token_file`, and `tls` or `behind_proxy`; with\n\
+     part of these it is refused. Port 0 takes any free port.",
+    ),
+    Row::Key(
+        "serve.allow_remote",
+        None,
+        "Whether `address` may be one that other machines reach: false or true.\n\
+     False: a slip of the pen opens nothing. True: whoever shows a token sees the service's inside, from wherever the address is reached.",
+    ),
+    Row::Key(
+        "serve.behind_proxy",
+        None,
+        "Whether a proxy in front encrypts: false or true. It is taken at its word.\n\
+     False: pages by http alone, or by https with `tls`. True: requests of pages that the proxy serves by https are taken as well, and an\n\
+     address beyond loopback needs no `tls`; between the proxy and this sidecar the tokens can be read.",
+    ),
+    Row::Key(
+        "serve.token_file",
+        Some(r#""page-tokens""#),
+        "A file of tokens, written as that of `intake` is. With it every page and figure here asks for one, as `Authorization: Bearer` or as\n\
+     the password that a browser asks for; the user's name may be any. It is read for each request. There is no default.",
     ),
     Row::Key(
         "serve.health",
@@ -159,6 +186,21 @@ const ROWS: &[Row] = &[
         None,
         "Names by which browsers may call it besides localhost, such as that of a proxy on this machine.\n\
      Few: no web page can reach the sidecar through a browser. Many: each name is one more that could be misused.",
+    ),
+    Row::Table(
+        "[serve.tls]",
+        "Encryption of the pages, by TLS 1.3; with neither key there is none. Both files are read anew within seconds of a change, and what\n\
+     was in force stays there when the new ones do not fit each other. `health` is not encrypted.",
+    ),
+    Row::Key(
+        "serve.tls.certificate",
+        Some(r#""certificate.pem""#),
+        "The certificate as PEM, the server's own first and after it those that vouch for it. There is no default.",
+    ),
+    Row::Key(
+        "serve.tls.key",
+        Some(r#""key.pem""#),
+        "Its private key as PEM; the file must be closed to group and others, as mode 600 is. There is no default.",
     ),
     Row::Table(
         "[flame]",

@@ -2,6 +2,7 @@
 
 use super::unit::Unit;
 use super::{Config, LogFormat};
+use crate::place::HostPlace;
 use std::path::Path;
 use std::time::Duration;
 use trimtab_core::profile::{Cited, KnobRange, Profile, Trigger, TriggerAction};
@@ -71,16 +72,30 @@ impl Config {
         let own_profile = flame.own_profile.as_deref().map(text);
         let push = flame.push.as_deref().map(text);
         let health = self.serve.health.map(|address| text(&address.to_string()));
+        let host_tokens = match &self.control {
+            HostPlace::Tcp { token_file, .. } => Some(path(token_file)),
+            HostPlace::Socket(_) => None,
+        };
+        let page_tokens = self.serve.token_file.as_deref().map(path);
+        let tls = self.serve.tls.as_ref();
+        let certificate = tls.map(|files| path(&files.certificate));
+        let key = tls.map(|files| path(&files.key));
         let fixed = |key: &str, value: String| self.own(key, Some(value), false);
         vec![
             self.own("mode", Some(text(mode)), true),
             fixed("interval", millis(settings.interval.as_ms())),
             self.own("profiles", profiles, true),
             fixed("hosts.id", text(settings.host.as_str())),
-            fixed("hosts.socket", path(&self.socket)),
+            fixed("hosts.socket", text(&self.control.to_string())),
+            self.own("hosts.token_file", host_tokens, false),
             fixed("hosts.operator_socket", path(&self.intake.host_socket)),
             fixed("hosts.call_deadline", duration(self.call_deadline)),
             fixed("serve.address", text(&self.serve.address.to_string())),
+            fixed("serve.allow_remote", self.serve.allow_remote.to_string()),
+            fixed("serve.behind_proxy", self.serve.behind_proxy.to_string()),
+            self.own("serve.token_file", page_tokens, false),
+            self.own("serve.tls.certificate", certificate, false),
+            self.own("serve.tls.key", key, false),
             self.own("serve.health", health, false),
             fixed("serve.allowed_hosts", names),
             fixed("flame.remember", text(remember)),

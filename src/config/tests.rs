@@ -100,6 +100,8 @@ mod shipped {
             .replace("# operator_socket = ", "operator_socket = ")
             .replace("# socket = ", "socket = ")
             .replace("# token_file = ", "token_file = ")
+            .replace("# certificate = ", "certificate = ")
+            .replace("# key = ", "key = ")
             .replace("# push = ", "push = ");
         let config = check_config(&text, &Overrides::default()).expect("it is valid");
         assert_eq!(config.settings.holder, "shop-sidecar");
@@ -109,8 +111,15 @@ mod shipped {
                 "",
                 "mode, interval, profiles, hosts, serve, flame, intake, ledger, lease, log",
             ),
-            ("hosts", "id, socket, operator_socket, call_deadline, pools"),
-            ("serve", "address, health, allowed_hosts"),
+            (
+                "hosts",
+                "id, socket, token_file, operator_socket, call_deadline, pools",
+            ),
+            (
+                "serve",
+                "address, allow_remote, behind_proxy, token_file, tls, health, allowed_hosts",
+            ),
+            ("serve.tls", "certificate, key"),
             ("flame", "remember, hz, max_bytes, own_profile, push"),
             ("intake", "socket, uids, token_file"),
             ("ledger", "directory, max_bytes"),
@@ -143,7 +152,10 @@ mod shipped {
         let demo = demo.expect("it is valid");
         assert_eq!(demo.settings.mode, Mode::Act);
         assert_eq!(demo.settings.interval.as_ms(), 250);
-        assert_eq!(demo.socket, repository("config/demo-control.sock"));
+        assert_eq!(
+            demo.control,
+            HostPlace::from(repository("config/demo-control.sock"))
+        );
     }
 
     #[test]
@@ -544,7 +556,7 @@ mod files {
         let mut overrides = Overrides::default();
         overrides.set("host.socket", "--socket", "/run/x.sock");
         let config = load(None, &overrides).expect("it is enough");
-        assert_eq!(config.socket, Path::new("/run/x.sock"));
+        assert_eq!(config.control, HostPlace::from(Path::new("/run/x.sock")));
         assert_eq!(config.settings.host.as_str(), "host");
         assert_eq!(config.settings.mode, Mode::Advise);
     }
@@ -586,7 +598,7 @@ mod values {
         assert_eq!(config.settings.mode, Mode::Act);
         assert_eq!(config.serve.address.to_string(), "[::1]:0");
         assert_eq!(config.serve.allowed_hosts, ["a.example", "b.example"]);
-        assert_eq!(config.socket, Path::new("here.sock"));
+        assert_eq!(config.control, HostPlace::from(Path::new("here.sock")));
         assert_eq!(config.log, LogConfig::default());
         let web = &config.settings.profiles["web"];
         assert_eq!(web.workers.max.value, 80);
@@ -604,7 +616,7 @@ mod values {
     fn relative_paths_are_relative_to_the_file() {
         let text = "[[hosts]]\nid = \"a\"\nsocket = \"a.sock\"\n";
         let config = check_config(text, &Overrides::default()).expect("it is valid");
-        assert_eq!(config.socket, Path::new("etc/a.sock"));
+        assert_eq!(config.control, HostPlace::from(Path::new("etc/a.sock")));
         assert_eq!(config.ledger.directory, Path::new("etc/trimtab-ledger"));
     }
 
@@ -656,3 +668,4 @@ mod values {
 }
 
 mod any_input;
+mod serve;

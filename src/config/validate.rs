@@ -6,9 +6,9 @@ use super::raw::{Desk, Found, Parsed, Spot};
 use super::section::{Section, closest, list, shorten};
 use super::unit::Unit;
 use super::value::{NumberRule, TextRule, contradiction};
-use super::{Config, FlameConfig, LedgerConfig, LogConfig, LogFormat, ServeConfig};
+use super::{Config, FlameConfig, LedgerConfig, LogConfig, LogFormat, serve};
+use crate::place::{HostPlace, LoopbackAddress};
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tracing::level_filters::LevelFilter;
@@ -28,7 +28,7 @@ pub(super) struct Draft {
     host: Option<Host>,
     lease_ttl_ms: u64,
     holder: String,
-    serve: ServeConfig,
+    serve: serve::Draft,
     flame: FlameConfig,
     intake: door::Draft,
     ledger: LedgerConfig,
@@ -38,7 +38,9 @@ pub(super) struct Draft {
 #[derive(Debug)]
 struct Host {
     id: HostId,
-    socket: PathBuf,
+    control: HostPlace,
+    /// The file of the tokens for it, and where that is named.
+    tokens: Option<(PathBuf, Spot)>,
     operator_socket: PathBuf,
     call_deadline_ms: u64,
     pools: Vec<(PoolName, Found<String>)>,
@@ -92,9 +94,15 @@ const ID_DEFAULT: &str = "host";
 
 const SOCKET: TextRule = TextRule {
     key: "socket",
-    what: "the path of the host's control socket",
-    takes: |text| is_path(text) && text.len() <= 107,
-    why: "the path of the socket that the host opens; a Unix socket's path has at most 107 bytes",
+    what: "the path of the host's control socket, or an address such as \"http://127.0.0.1:7070\"",
+    takes: |text| {
+        if LoopbackAddress::is_meant(text) {
+            text.parse::<LoopbackAddress>().is_ok()
+        } else {
+            is_path(text) && text.len() <= 107
+        }
+    },
+    why: "a Unix socket's path has at most 107 bytes, and an address is one of loopback with its port, for nothing encrypts there",
 };
 
 const DIRECTORY: TextRule = TextRule {
@@ -119,21 +127,6 @@ const HOLDER: TextRule = TextRule {
         (1..=128).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
     },
     why: "the host shows it to whoever asks who holds the lease",
-};
-
-const ADDRESS: TextRule = TextRule {
-    key: "address",
-    what: "an address with a port, such as \"127.0.0.1:7676\" or \"[::1]:7676\"",
-    takes: |text| text.parse::<SocketAddr>().is_ok(),
-    why: "the sidecar asks no name server, so that it starts in any network",
-};
-const PORT_DEFAULT: u16 = 7676;
-
-const ALLOWED_HOSTS: TextRule = TextRule {
-    key: "allowed_hosts",
-    what: "a host's name without port, such as \"trimtab.example.net\"",
-    takes: is_host_name,
-    why: "a request whose Host header names anything else is refused, so that no web page can reach the sidecar through a browser",
 };
 
 const MODES: [(&str, Mode); 3] = [
@@ -162,7 +155,7 @@ pub(super) fn read(files: &[Parsed<'_>], is_file: bool, base: &Path, desk: &Desk
         .text(&PROFILES)
         .map(|found| (located(base, &found), found.spot));
     let host = host(&mut root, is_file, base, interval.as_ref());
-    let serve = serve(&mut root);
+    let serve = serve::serve(&mut root, base);
     let flame = super::flame::flame(&mut root);
     let intake = door::intake(&mut root, base);
     let ledger = ledger(&mut root, base);
@@ -195,6 +188,15 @@ pub(super) fn read(files: &[Parsed<'_>], is_file: bool, base: &Path, desk: &Desk
 }
 
 impl Draft {
+    /// Reports what is wrong with the files that keys name and that are read before anything begins.
+    pub(super) fn check_files(&self, desk: &Desk<'_>) {
+        self.serve.check_files(desk);
+        let host = self.host.as_ref().and_then(|host| host.tokens.as_ref());
+        if let Some((file, spot)) = host {
+            door::check_tokens(file, spot, desk);
+        }
+    }
+
     /// The whole configuration, once the profiles are read. `None` when something was reported, here or before.
     pub(super) fn into_config(
         self,
@@ -232,10 +234,10 @@ impl Draft {
                 profiles: profiles?,
                 assigned,
             },
-            socket: host.socket,
+            control: host.control,
             call_deadline: Duration::from_millis(host.call_deadline_ms),
             lease_ttl: Duration::from_millis(self.lease_ttl_ms),
-            serve: self.serve,
+            serve: self.serve.config,
             flame: self.flame,
             intake: self
                 .intake
@@ -285,7 +287,8 @@ fn host(
     }
     let id = table.need_text(&ID);
     let socket = table.need_text(&SOCKET);
-    let operator_socket = door::host_socket(&mut table, base, socket.as_ref());
+    let (control, tokens) = door::control(&mut table, base, socket.as_ref());
+    let operator_socket = door::host_socket(&mut table, base, control.as_ref());
     let deadline = table.number(&CALL_DEADLINE);
     let interval_ms = interval.map_or(INTERVAL_DEFAULT_MS, |found| found.value);
     if let Some(deadline) = &deadline
@@ -316,7 +319,8 @@ fn host(
     };
     Some(Host {
         id: HostId::from(id),
-        socket: located(base, &socket?),
+        control: control?,
+        tokens,
         operator_socket: operator_socket?,
         call_deadline_ms: deadline.map_or(default_deadline_ms, |found| found.value),
         pools,
@@ -353,33 +357,6 @@ fn pools(host: &mut Section<'_>) -> Vec<(PoolName, Found<String>)> {
     }
     table.finish();
     pools
-}
-
-/// The sidecar's own server, which never listens where other machines could reach it.
-fn serve(root: &mut Section<'_>) -> ServeConfig {
-    let mut table = root.section("serve");
-    let mut address = SocketAddr::from((Ipv4Addr::LOCALHOST, PORT_DEFAULT));
-    if let Some(found) = table.text(&ADDRESS)
-        && let Ok(given) = found.value.parse::<SocketAddr>()
-    {
-        if given.ip().is_loopback() {
-            address = given;
-        } else {
-            let finding = Finding::new("`serve.address` is not a loopback address")
-                .at(&found.spot, format!("found {}", given.ip()))
-                .note("allowed: 127.0.0.0/8 and [::1]; the pages show the service's inside and have no login")
-                .help("to reach it from elsewhere, forward a port through SSH or a proxy that asks who is there");
-            table.desk.report(finding);
-        }
-    }
-    let allowed_hosts = table.texts(&ALLOWED_HOSTS).unwrap_or_default();
-    let health = door::health(&mut table);
-    table.finish();
-    ServeConfig {
-        address,
-        health,
-        allowed_hosts,
-    }
 }
 
 fn ledger(root: &mut Section<'_>, base: &Path) -> LedgerConfig {
@@ -455,16 +432,6 @@ pub(super) fn located(base: &Path, found: &Found<String>) -> PathBuf {
 
 pub(super) fn is_path(text: &str) -> bool {
     !text.is_empty() && !text.contains(char::is_control)
-}
-
-fn is_host_name(text: &str) -> bool {
-    let label = |label: &str| {
-        (1..=63).contains(&label.len())
-            && label
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
-    };
-    text.len() <= 253 && text.split('.').all(label)
 }
 
 /// The machine and the process: two sidecars by mistake do not take each other's lease, and a person sees who holds it.

@@ -92,6 +92,23 @@ impl Section<'_> {
         None
     }
 
+    /// Yes or no; no when it is left out.
+    pub(super) fn flag(&mut self, key: &'static str, why: &str) -> bool {
+        let Some(given) = self.given(key) else {
+            return false;
+        };
+        let value = match given.raw {
+            Raw::Toml(DeValue::Boolean(value)) => Some(*value),
+            Raw::Toml(_) => None,
+            Raw::Text(text) => text.parse().ok(),
+        };
+        if value.is_none() {
+            self.desk
+                .report(wrong(&given, "true or false").note(why.to_owned()));
+        }
+        value.unwrap_or(false)
+    }
+
     /// A text that may be left out.
     pub(super) fn text(&mut self, rule: &TextRule) -> Option<Found<String>> {
         let given = self.given(rule.key)?;

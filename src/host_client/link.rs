@@ -4,11 +4,13 @@
 //! buffer and not our memory.
 
 use super::Peer;
+use crate::fail::{self, Point};
+use crate::place::{HostPlace, LoopbackAddress};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Body;
 use hyper::client::conn::http1::{self, Connection, SendRequest};
-use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE, HOST};
+use hyper::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HOST, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use std::future::poll_fn;
@@ -17,9 +19,11 @@ use std::path::Path;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
-use tokio::net::UnixStream;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
 use trimtab_protocol::decision::Absence;
-use trimtab_sys::peer;
+use trimtab_protocol::path;
+use trimtab_sys::{peer, token};
 
 /// The most that is buffered for the head of an answer.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
@@ -69,39 +73,66 @@ impl SendError {
 pub(super) struct Link {
     sender: SendRequest<Full<Bytes>>,
     wire: Wire,
+    shown: Shown,
 }
+
+/// What each request shows of itself.
+struct Shown {
+    host: String,
+    authorization: Option<HeaderValue>,
+}
+
+/// The token is nobody's business.
+impl std::fmt::Debug for Shown {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("Shown")
+            .field("host", &self.host)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What moves the bytes of calls.
+type Carrier = Connection<TokioIo<Box<dyn Stream>>, Full<Bytes>>;
+
+/// What a connection goes over.
+trait Stream: AsyncRead + AsyncWrite + Unpin + Send + Sync + std::fmt::Debug {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin + Send + Sync + std::fmt::Debug> Stream for T {}
 
 /// The part of a connection that moves bytes, and whether it has ended; once it has, it must not be polled again.
 #[derive(Debug)]
 struct Wire {
-    connection: Pin<Box<Connection<TokioIo<UnixStream>, Full<Bytes>>>>,
+    connection: Pin<Box<Carrier>>,
     closed: bool,
 }
 
 impl Link {
-    /// Connects, and checks who listens before anything is sent.
+    /// Connects, and on a socket checks who listens before anything is sent.
     pub(super) async fn open(
-        socket: &Path,
+        place: &HostPlace,
         trusted_uids: &[u32],
         number: u64,
-    ) -> Result<(Self, Peer), Absence> {
-        let stream = UnixStream::connect(socket).await.map_err(|error| {
-            // A full backlog: someone listens and does not come round to accepting.
-            if error.kind() == io::ErrorKind::WouldBlock {
-                Absence::TimedOut
-            } else {
-                Absence::Unreachable
+    ) -> Result<(Self, Option<Peer>), Absence> {
+        let (stream, peer, shown): (Box<dyn Stream>, _, _) = match place {
+            HostPlace::Socket(path) => {
+                let (stream, peer) = connect(path, trusted_uids, number).await?;
+                let shown = Shown {
+                    host: "localhost".to_owned(),
+                    authorization: None,
+                };
+                (Box::new(stream), Some(peer), shown)
             }
-        })?;
-        let credentials = peer::credentials(&stream).map_err(|_| Absence::NotTrusted)?;
-        if !trusted_uids.contains(&credentials.uid) {
-            return Err(Absence::NotTrusted);
-        }
-        let peer = Peer {
-            pid: credentials.pid,
-            uid: credentials.uid,
-            handle: peer::pidfd(&stream).ok().map(Arc::new),
-            connection: number,
+            HostPlace::Tcp {
+                address,
+                token_file,
+            } => {
+                let shown = shown(*address, token_file).await?;
+                let stream = TcpStream::connect(address.socket_addr()).await;
+                let stream = stream.map_err(|_| Absence::Unreachable)?;
+                // Calls are small and each waits for its answer.
+                stream.set_nodelay(true).map_err(|_| Absence::Unreachable)?;
+                (Box::new(stream), None, shown)
+            }
         };
         let (sender, connection) = http1::Builder::new()
             .max_buf_size(HEAD_BYTES_MAX)
@@ -112,7 +143,12 @@ impl Link {
             connection: Box::pin(connection),
             closed: false,
         };
-        Ok((Self { sender, wire }, peer))
+        let link = Self {
+            sender,
+            wire,
+            shown,
+        };
+        Ok((link, peer))
     }
 
     /// Sends a request and reads its answer, of which the body has at most `limit` bytes.
@@ -123,7 +159,11 @@ impl Link {
         body: Bytes,
         limit: usize,
     ) -> Result<Reply, SendError> {
-        let Self { sender, wire } = self;
+        let Self {
+            sender,
+            wire,
+            shown,
+        } = self;
         // Looking at the connection first notices that the host closed it since the last call.
         wire.drive(sender.ready())
             .await
@@ -132,15 +172,19 @@ impl Link {
         let mut request = Request::builder()
             .method(method)
             .uri(path)
-            .header(HOST, "localhost");
+            .header(HOST, &shown.host);
+        if let Some(authorization) = &shown.authorization {
+            request = request.header(AUTHORIZATION, authorization);
+        }
         if !body.is_empty() {
             request = request.header(CONTENT_TYPE, "application/json");
         }
         let request = request
             .body(Full::new(body))
             .expect("paths are made of plain names and numbers");
+        let sent = sent(method, path);
         let response = wire
-            .drive(sender.try_send_request(request))
+            .drive_past(sender.try_send_request(request), sent)
             .await
             .ok_or(SendError::Unanswered)?
             .map_err(|mut error| {
@@ -163,14 +207,71 @@ impl Link {
     }
 }
 
+/// Connects to a socket, and checks who listens.
+async fn connect(
+    socket: &Path,
+    trusted_uids: &[u32],
+    number: u64,
+) -> Result<(UnixStream, Peer), Absence> {
+    let stream = UnixStream::connect(socket).await.map_err(|error| {
+        // A full backlog: someone listens and does not come round to accepting.
+        if error.kind() == io::ErrorKind::WouldBlock {
+            Absence::TimedOut
+        } else {
+            Absence::Unreachable
+        }
+    })?;
+    let credentials = peer::credentials(&stream).map_err(|_| Absence::NotTrusted)?;
+    if !trusted_uids.contains(&credentials.uid) {
+        return Err(Absence::NotTrusted);
+    }
+    let peer = Peer {
+        pid: credentials.pid,
+        uid: credentials.uid,
+        handle: peer::pidfd(&stream).ok().map(Arc::new),
+        connection: number,
+    };
+    Ok((stream, peer))
+}
+
+/// The token that is to be shown at an address, read beside the runtime.
+async fn shown(address: LoopbackAddress, token_file: &Path) -> Result<Shown, Absence> {
+    let file = token_file.to_owned();
+    let reading = tokio::task::spawn_blocking(move || token::first(&file));
+    let token = match reading.await {
+        Ok(Ok(token)) => token,
+        Ok(Err(error)) => {
+            tracing::warn!(file = %token_file.display(), %error, "the host's token cannot be read");
+            return Err(Absence::NotTrusted);
+        }
+        Err(_) => return Err(Absence::NotTrusted),
+    };
+    let authorization = HeaderValue::from_str(&format!("Bearer {token}"));
+    let mut authorization = authorization.map_err(|_| Absence::NotTrusted)?;
+    authorization.set_sensitive(true);
+    Ok(Shown {
+        host: address.socket_addr().to_string(),
+        authorization: Some(authorization),
+    })
+}
+
 impl Wire {
     /// Polls the connection along with a call on it; nothing when the connection ended and the call still has no result.
     async fn drive<F: Future>(&mut self, call: F) -> Option<F::Output> {
+        self.drive_past(call, None).await
+    }
+
+    /// The same, past a point that is reached once everything is sent that can be.
+    async fn drive_past<F: Future>(&mut self, call: F, sent: Option<Point>) -> Option<F::Output> {
         let mut call = pin!(call);
         poll_fn(|context| {
             if !self.closed {
                 // An error of the connection is told to the call as well, with more detail.
                 self.closed = self.connection.as_mut().poll(context).is_ready();
+            }
+            // The connection was told of the request before it was polled, and a request fits into the socket's buffer.
+            if let Some(point) = sent {
+                fail::at(point);
             }
             match call.as_mut().poll(context) {
                 Poll::Ready(result) => Poll::Ready(Some(result)),
@@ -179,6 +280,20 @@ impl Wire {
             }
         })
         .await
+    }
+}
+
+/// The point after a request has left.
+fn sent(method: &Method, path: &str) -> Option<Point> {
+    if method != Method::POST {
+        return None;
+    }
+    match path {
+        path::LEASE => Some(Point::LeaseSent),
+        path::CHANGES => Some(Point::TrySent),
+        path if path.ends_with("/confirm") => Some(Point::ConfirmSent),
+        path if path.ends_with("/rollback") => Some(Point::RollBackSent),
+        _ => None,
     }
 }
 

@@ -7,21 +7,17 @@
 //! token of the file. A page of another site could not send that header without asking first, and nothing here answers such
 //! a question.
 
-use super::token;
 use crate::origin::{Names, PeerAddress, Stray, is_from_a_browser};
+use crate::token;
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use std::path::PathBuf;
-use std::time::Duration;
 use trimtab_protocol::command::Operator;
 use trimtab_protocol::problem::{CONTENT_TYPE, Problem, ProblemKind};
-
-/// How long the file of tokens may take to be read.
-const FILE_TIME: Duration = Duration::from_secs(2);
 
 /// Who may command over HTTP.
 #[derive(Clone, Debug)]
@@ -42,21 +38,16 @@ impl Tokens {
         if let Err(stray) = self.names.check(&request.uri, &request.headers) {
             return Err(astray(stray));
         }
-        let Some(shown) = bearer(&request.headers) else {
+        let Some(shown) = token::bearer(&request.headers) else {
             let detail = "this needs `Authorization: Bearer` and a token, or the operator's socket";
             return Err(unknown_caller(detail));
         };
-        let (file, shown) = (self.file.clone(), shown.to_vec());
-        let looking = tokio::task::spawn_blocking(move || token::name_of(&file, &shown));
-        let name = match tokio::time::timeout(FILE_TIME, looking).await {
-            Ok(Ok(Ok(name))) => name,
-            Ok(Ok(Err(error))) => {
+        let name = match token::look_up(&self.file, shown).await {
+            Ok(name) => name,
+            Err(error) => {
                 tracing::warn!(file = %self.file.display(), %error, "the file of tokens cannot be used");
                 let detail = "the file of tokens cannot be used; the sidecar's log says why";
                 return Err(unknown_caller(detail));
-            }
-            Ok(Err(_)) | Err(_) => {
-                return Err(unknown_caller("the file of tokens was not read in time"));
             }
         };
         let from = request.extensions.get::<PeerAddress>();
@@ -101,14 +92,6 @@ async fn pass_from_socket(request: Request, next: Next) -> Response {
         next.run(request).await
     };
     with_headers(response)
-}
-
-/// The one token that is shown.
-fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
-    let mut all = headers.get_all(header::AUTHORIZATION).iter();
-    let (first, second) = (all.next()?.as_bytes(), all.next());
-    let (scheme, token) = first.split_at_checked(7)?;
-    (second.is_none() && scheme.eq_ignore_ascii_case(b"bearer ")).then(|| token.trim_ascii())
 }
 
 fn astray(stray: Stray) -> Response {

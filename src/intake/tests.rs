@@ -167,7 +167,7 @@ impl Stage {
             .and_then(|mut file| std::io::Write::write_all(&mut file, TOKEN.as_bytes()))
             .expect("writable");
         let address = ADDRESS.parse().expect("an address");
-        let router = self.intake.for_http(address, &[], file);
+        let router = self.intake.for_http((address, Scheme::Http), &[], file);
         read(router.oneshot(request).await).await
     }
 

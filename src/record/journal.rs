@@ -3,9 +3,10 @@
 //! A write may take seconds on a bad day. So record only queues, and a thread appends and syncs. When the queue is full or the
 //! disk refuses, decisions are lost on disk and counted, and intents are refused at once; nobody waits.
 
+use crate::fail::{self, Point};
 use crate::message::NotDurable;
 use crate::record::ledger::Ledger;
-use crate::view::{JournalHealth, Stored};
+use crate::view::{JournalHealth, Sort, Stored};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -143,6 +144,11 @@ fn write(
 ) {
     while let Some(Job { entry, done }) = jobs.blocking_recv() {
         let result = ledger.append(&entry, done.is_some());
+        match entry.sort {
+            Sort::Intent => fail::at(Point::IntentSynced),
+            Sort::Outcome => fail::at(Point::OutcomeWritten),
+            Sort::Decision | Sort::Command | Sort::Reload => {}
+        }
         health.send_modify(|written| match &result {
             Ok(()) => {
                 written.trouble = None;

@@ -13,7 +13,8 @@
 
 mod seal;
 
-use crate::view::Stored;
+use crate::fail::{self, Point};
+use crate::view::{Sort, Stored};
 use std::fmt;
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, BufRead, BufReader, Seek, SeekFrom, Write};
@@ -157,6 +158,9 @@ impl Ledger for JsonLines {
             return Err(error);
         }
         current.bytes += length;
+        if entry.sort == Sort::Intent {
+            fail::at(Point::IntentWritten);
+        }
         if durable && let Err(error) = current.file.sync_data() {
             self.current = None;
             return Err(error);

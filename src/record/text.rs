@@ -9,6 +9,7 @@ mod learnt;
 mod reload;
 mod rule;
 mod setting;
+mod verdict;
 
 pub use command::command;
 pub use reload::reload;
@@ -24,6 +25,7 @@ use trimtab_protocol::knob::KnobValue;
 use trimtab_protocol::name::KnobName;
 use trimtab_protocol::problem::ProblemKind;
 use trimtab_protocol::view::{DecisionRecord, IntentRecord, OutcomeRecord};
+use verdict::found;
 
 /// A decision in one sentence, with the lines of the profile that bounded it.
 #[must_use]
@@ -149,6 +151,9 @@ pub fn because(reason: &Reason) -> String {
         | Reason::MemoryEased { .. }
         | Reason::TookEffect
         | Reason::NoEffect { .. } => setting::because(reason),
+        Reason::Paid {
+            verdict: verdict @ Verdict::NoDifference { .. },
+        } => format!("nothing got worse, as {}", found(verdict)),
         Reason::Paid { verdict } => format!("it paid, as {}", found(verdict)),
         Reason::DidNotPay { verdict } => format!("it did not pay, as {}", found(verdict)),
         Reason::EvidenceLost { absence } => evidence_lost(*absence),
@@ -230,7 +235,7 @@ fn standby(holder: &str, expires_in_ms: u64) -> String {
 
 fn yielding(seconds: f64) -> String {
     format!(
-        "someone else changed the pool, and their values are left alone for another {} s",
+        "an operator or another program changed the pool, and those values are left alone for another {} s",
         figure(seconds)
     )
 }
@@ -330,71 +335,10 @@ fn trial_ended(status: ChangeStatus) -> &'static str {
         ChangeStatus::Trial => "the host still has the trial open",
         ChangeStatus::Confirmed => "the host says that the trial was kept",
         ChangeStatus::RolledBack => "the host says that the trial was undone on request",
-        ChangeStatus::Expired => "the host undid the trial, as its time or its lease ran out",
+        ChangeStatus::Expired => {
+            "the host undid the trial: its time or its lease ran out, or an operator ended it"
+        }
         ChangeStatus::Superseded => "someone else's change ended the trial",
-    }
-}
-
-fn found(verdict: &Verdict) -> String {
-    match *verdict {
-        Verdict::GoodputRose {
-            gain_per_s,
-            error_per_s,
-        } => {
-            format!("goodput rose by {}", with_error(gain_per_s, error_per_s))
-        }
-        Verdict::TailFell { before_us, now_us } => format!(
-            "goodput is the same and the 99th percentile fell from {} to {}",
-            millis(before_us),
-            millis(now_us)
-        ),
-        Verdict::SameForLess {
-            gain_per_s,
-            error_per_s,
-        } => format!(
-            "goodput is the same with fewer workers, a difference of {}",
-            with_error(gain_per_s, error_per_s)
-        ),
-        Verdict::GoodputFell {
-            loss_per_s,
-            error_per_s,
-        } => {
-            format!("goodput fell by {}", with_error(loss_per_s, error_per_s))
-        }
-        Verdict::ErrorsRose {
-            before_per_s,
-            now_per_s,
-        } => format!(
-            "failures rose from {} to {} a second",
-            figure(before_per_s),
-            figure(now_per_s)
-        ),
-        Verdict::TailRose { before_us, now_us } => format!(
-            "goodput is the same and the 99th percentile rose from {} to {}",
-            millis(before_us),
-            millis(now_us)
-        ),
-        Verdict::NoDifference {
-            gain_per_s,
-            error_per_s,
-        } => format!(
-            "no difference was found beyond chance, {}",
-            with_error(gain_per_s, error_per_s)
-        ),
-        Verdict::Pooled { ratio } => format!(
-            "the two windows alone do not tell, and all that was seen of this pool says {} times the throughput",
-            figure(ratio)
-        ),
-        Verdict::NothingWaits => "nothing waits any more".to_owned(),
-        Verdict::LoadMoved {
-            before_per_s,
-            now_per_s,
-        } => format!(
-            "the load moved from {} to {} arrivals a second, too much to compare",
-            figure(before_per_s),
-            figure(now_per_s)
-        ),
-        Verdict::TooFew { completed, needed } => too_few(completed, needed),
     }
 }
 

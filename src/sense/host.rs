@@ -75,7 +75,8 @@ impl HostReader {
         let (process, cgroup) = match &mut self.attached {
             Some(attached) => attached.read(clock.now()),
             None => {
-                let why = state.absence().unwrap_or(Absence::NotYet);
+                // A host that answers and is no peer of a socket is reached over TCP, where the kernel names no process.
+                let why = state.absence().unwrap_or(Absence::NotOffered);
                 (Err(why), Err(why))
             }
         };
@@ -147,7 +148,7 @@ impl Attached {
         Result<CgroupSample, Absence>,
     ) {
         let process = match &self.process {
-            Ok(reader) => reader.read(at),
+            Ok(reader) => reader.read_with_traffic(at),
             Err(absence) => Err(*absence),
         };
         let cgroup = match &mut self.cgroup {

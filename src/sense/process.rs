@@ -1,4 +1,5 @@
-//! CPU, memory and threads of another process by three system calls, disk and network by two more, and without allocation.
+//! CPU, memory and threads of another process by three system calls and without allocation; disk and network by two more, which
+//! cost four times as much as the three and are read only by who shows them.
 //!
 //! The process's CPU clock has nanoseconds where `/proc/PID/stat` has ticks of 10 ms; `statm` holds the resident pages; the
 //! link count of `/proc/PID/task` is the number of threads without listing them. It never opens or lists anything while
@@ -11,7 +12,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 use trimtab_core::moment::Moment;
-use trimtab_core::observation::ProcessSample;
+use trimtab_core::observation::{ProcessIo, ProcessSample};
 use trimtab_protocol::decision::Absence;
 use trimtab_sys::process::{CpuClock, PidFd, link_count, page_bytes};
 
@@ -89,7 +90,7 @@ impl ProcessReader {
         self.start_ticks
     }
 
-    /// One sample, which bears the time that the caller gives it.
+    /// One sample, which bears the time that the caller gives it, without disk and network.
     ///
     /// The CPU clock goes by number and is read first; `statm` goes by the process itself and fails once that has ended. So
     /// when `statm` still answers, the number meant this process a moment before.
@@ -125,8 +126,18 @@ impl ProcessReader {
             cpu_ns,
             rss_bytes: memory.resident_pages.saturating_mul(self.page_bytes),
             threads,
-            io: self.io.read(),
+            io: ProcessIo::default(),
         })
+    }
+
+    /// One sample with disk and network, each where the kernel shows it.
+    ///
+    /// # Errors
+    /// As [`ProcessReader::read`].
+    pub fn read_with_traffic(&self, at: Moment) -> Result<ProcessSample, Absence> {
+        let sample = self.read(at)?;
+        let io = self.io.read();
+        Ok(ProcessSample { io, ..sample })
     }
 
     /// Whether the process still runs. Where the kernel has no process handles, by what `/proc` shows.

@@ -37,7 +37,7 @@ impl Stage {
         let (stop, stopped) = oneshot::channel::<()>();
         let settings = SenseSettings {
             host: HostId::from("shop"),
-            socket,
+            place: socket.into(),
             interval,
             deadline: Duration::from_secs(1),
         };

@@ -8,6 +8,7 @@ use crate::origin::PeerAddress;
 use crate::serve::closed;
 use crate::serve::guard::Reserve;
 use crate::serve::patience::{Heads, Patience, Patient};
+use crate::tls::Certificates;
 use axum::Router;
 use axum::body::Body;
 use axum::http::Request;
@@ -88,7 +89,7 @@ const BUSY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nCont
 
 /// Accepts until `shutdown` ends. Then `close` tells long answers to end, open requests get a moment, and the rest is dropped.
 pub(super) async fn run(
-    listener: TcpListener,
+    (listener, tls): (TcpListener, Option<Arc<Certificates>>),
     router: Router,
     limits: Limits,
     close: watch::Sender<bool>,
@@ -96,6 +97,7 @@ pub(super) async fn run(
 ) {
     let mut desk = Desk {
         router,
+        tls,
         limits,
         close,
         seats: Arc::new(Semaphore::new(limits.connections)),
@@ -134,6 +136,7 @@ pub(super) async fn run(
 /// Where connections get their seats.
 struct Desk {
     router: Router,
+    tls: Option<Arc<Certificates>>,
     limits: Limits,
     close: watch::Sender<bool>,
     seats: Arc<Semaphore>,
@@ -148,21 +151,29 @@ impl Desk {
             return;
         };
         let reserve = self.seats.available_permits() < self.limits.reserved;
-        let connection = serve(
-            stream,
-            self.router.clone(),
-            self.limits,
-            (reserve.then_some(Reserve), PeerAddress(peer)),
-            self.close.subscribe(),
-        );
+        let (heads, patient) = patient(stream, self.limits);
+        let (router, limits) = (self.router.clone(), self.limits);
+        let marks = (reserve.then_some(Reserve), PeerAddress(peer));
+        let closing = self.close.subscribe();
+        let tls = self.tls.clone();
         self.open.spawn(async move {
-            connection.await;
+            match tls {
+                None => serve(patient, heads, router, limits, marks, closing).await,
+                Some(tls) => {
+                    if let Some(stream) = handshake(&tls, patient, limits).await {
+                        serve(stream, heads, router, limits, marks, closing).await;
+                    }
+                }
+            }
             drop(seat);
         });
     }
 
     fn refuse(&mut self, stream: TcpStream) {
-        if let Ok(permit) = Arc::clone(&self.refusals).try_acquire_owned() {
+        // What could be said without a handshake would be taken for garbage.
+        if self.tls.is_none()
+            && let Ok(permit) = Arc::clone(&self.refusals).try_acquire_owned()
+        {
             self.open.spawn(refuse(stream, permit));
         }
     }
@@ -176,9 +187,55 @@ impl Desk {
     }
 }
 
+/// Deadlines around a connection's own bytes, below any encryption, and what counts the heads that were read in full.
+fn patient<T>(stream: T, limits: Limits) -> (Heads, Patient<T>) {
+    let heads = Heads::default();
+    let patience = Patience {
+        first_byte: limits.first_byte,
+        head: limits.head,
+        write: limits.write,
+    };
+    (heads.clone(), Patient::new(stream, patience, heads))
+}
+
+/// What comes out of a handshake that ends in time. It has as long as a first byte has, however busily it goes on.
+#[cfg(feature = "tls")]
+async fn handshake<T>(
+    tls: &Arc<Certificates>,
+    stream: Patient<T>,
+    limits: Limits,
+) -> Option<tokio_rustls::server::TlsStream<Patient<T>>>
+where
+    T: AsyncRead + AsyncWrite + Unpin,
+{
+    let acceptor = tls.acceptor().await;
+    match timeout(limits.first_byte, acceptor.accept(stream)).await {
+        Ok(Ok(stream)) => Some(stream),
+        Ok(Err(error)) => {
+            tracing::debug!(%error, "a connection came to no encryption");
+            None
+        }
+        Err(_) => {
+            tracing::debug!("a handshake did not end in time");
+            None
+        }
+    }
+}
+
+/// There is no certificate without the feature.
+#[cfg(not(feature = "tls"))]
+async fn handshake<T>(
+    tls: &Arc<Certificates>,
+    _stream: Patient<T>,
+    _limits: Limits,
+) -> Option<Patient<T>> {
+    match **tls {}
+}
+
 /// Serves one connection to its end.
 async fn serve<T>(
     stream: T,
+    heads: Heads,
     router: Router,
     limits: Limits,
     (reserve, peer): (Option<Reserve>, PeerAddress),
@@ -186,13 +243,6 @@ async fn serve<T>(
 ) where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let heads = Heads::default();
-    let patience = Patience {
-        first_byte: limits.first_byte,
-        head: limits.head,
-        write: limits.write,
-    };
-    let stream = Patient::new(stream, patience, heads.clone());
     let service = service_fn(move |request: Request<Incoming>| {
         heads.add();
         let mut request = request.map(Body::new);

@@ -5,7 +5,7 @@
 use crate::serve::error::Refusal;
 use crate::serve::guard::ContentPolicy;
 use crate::serve::{Shared, page};
-use axum::extract::State;
+use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 
@@ -36,7 +36,7 @@ pub(super) fn is_bundled() -> bool {
 pub(super) async fn show(state: State<Shared>, headers: HeaderMap) -> Response {
     match find("index.html") {
         Some(file) => answer(file, &headers),
-        None => page::show(state).await.into_response(),
+        None => page::show(state, RawQuery(None)).await,
     }
 }
 

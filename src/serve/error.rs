@@ -14,6 +14,9 @@ pub enum Refusal {
     /// The caller may not ask this from where it stands.
     #[error("{0}")]
     Forbidden(&'static str),
+    /// The caller shows no token of the file.
+    #[error("{0}")]
+    Unauthenticated(&'static str),
     /// The request was meant for another server.
     #[error("this server does not go by that name")]
     Misdirected,
@@ -47,6 +50,7 @@ impl IntoResponse for Refusal {
         let kind = match &self {
             Self::Malformed(_) => ProblemKind::Malformed,
             Self::Forbidden(_) => ProblemKind::Forbidden,
+            Self::Unauthenticated(_) => ProblemKind::Unauthenticated,
             Self::Unknown(_) => ProblemKind::Unknown,
             Self::Method | Self::NeedsPost => ProblemKind::Method,
             Self::Internal => ProblemKind::Internal,
@@ -67,13 +71,15 @@ impl IntoResponse for Refusal {
         let status = StatusCode::from_u16(kind.status()).unwrap_or(StatusCode::BAD_REQUEST);
         let problem = Problem::new(kind, self.to_string());
         let mut response = problem_json(status, &problem);
-        let allowed = match self {
-            Self::Method => "GET, HEAD",
-            Self::NeedsPost => "POST",
+        let (name, value) = match self {
+            Self::Method => (header::ALLOW, "GET, HEAD"),
+            Self::NeedsPost => (header::ALLOW, "POST"),
+            // A browser asks the person before it for a name, which may be any, and for the token as password.
+            Self::Unauthenticated(_) => (header::WWW_AUTHENTICATE, "Basic realm=\"trimtab\""),
             _ => return response,
         };
         let headers = response.headers_mut();
-        headers.insert(header::ALLOW, HeaderValue::from_static(allowed));
+        headers.insert(name, HeaderValue::from_static(value));
         response
     }
 }

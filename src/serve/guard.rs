@@ -3,15 +3,22 @@
 //! Where a request comes from is judged by [`origin`](crate::origin). Nothing here changes anything, so only GET and HEAD are
 //! taken, and POST where a text comes along to be checked. Each answer forbids scripts, foreign content, framing, sniffing, referrers and caching; only the dashboard may run
 //! its own script.
+//!
+//! Beyond loopback a token has to be shown on every route: as `Authorization: Bearer`, or as the password that a browser asks
+//! for. A browser would send that password again by itself when another site sends it here, which is what the judging of
+//! `Origin` and `Sec-Fetch-Site` is for; and nothing here changes anything.
 
-use crate::origin::{Names, Stray};
+use crate::origin::{Names, Scheme, Stray};
 use crate::serve::error::Refusal;
+use crate::token;
 use axum::Router;
 use axum::extract::{Request, State};
-use axum::http::{HeaderName, HeaderValue, Method, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
 
 /// Marks a request that came over one of the last connections, which are kept for health checks.
 #[derive(Clone, Copy, Debug)]
@@ -38,15 +45,25 @@ const CONTENT_POLICY: &str = concat!(
 #[derive(Clone, Debug)]
 pub struct Guard {
     names: Names,
+    /// The file of the tokens of which one has to be shown; nothing has to be shown without it.
+    tokens: Option<Arc<PathBuf>>,
 }
 
 impl Guard {
-    /// A guard for a server at this loopback address, which goes by further names as they are given.
+    /// A guard for a server at this address, which goes by further names as they are given.
     #[must_use]
-    pub fn new(addr: SocketAddr, names: &[String]) -> Self {
+    pub fn new(addr: SocketAddr, names: &[String], scheme: Scheme) -> Self {
         Self {
-            names: Names::loopback(addr, names),
+            names: Names::of(addr, names, scheme),
+            tokens: None,
         }
+    }
+
+    /// The same guard, which lets nobody pass who does not show a token of this file.
+    #[must_use]
+    pub fn with_tokens(self, file: Option<PathBuf>) -> Self {
+        let tokens = file.map(Arc::new);
+        Self { tokens, ..self }
     }
 
     /// A guard for a server that may be asked under any IP address, as a probe does, and by the names given.
@@ -54,6 +71,7 @@ impl Guard {
     pub fn any_address(names: &[String]) -> Self {
         Self {
             names: Names::any_address(names),
+            tokens: None,
         }
     }
 
@@ -78,6 +96,24 @@ impl Guard {
         }
         Ok(())
     }
+
+    /// Whether whoever asks shows a token, where one is wanted.
+    async fn knows(&self, headers: &HeaderMap) -> Result<(), Refusal> {
+        let Some(file) = &self.tokens else {
+            return Ok(());
+        };
+        let why = "this needs a token: `Authorization: Bearer`, or the token as password";
+        let shown = token::bearer_or_password(headers).ok_or(Refusal::Unauthenticated(why))?;
+        match token::look_up(file, &shown).await {
+            Ok(Some(_)) => Ok(()),
+            Ok(None) => Err(Refusal::Unauthenticated("the token is wrong")),
+            Err(error) => {
+                tracing::warn!(file = %file.display(), %error, "the file of tokens cannot be used");
+                let why = "the file of tokens cannot be used; the sidecar's log says why";
+                Err(Refusal::Unauthenticated(why))
+            }
+        }
+    }
 }
 
 impl From<Stray> for Refusal {
@@ -91,7 +127,11 @@ impl From<Stray> for Refusal {
 }
 
 async fn pass(State(guard): State<Guard>, request: Request, next: Next) -> Response {
-    let mut response = match guard.check(&request) {
+    let judged = match guard.check(&request) {
+        Ok(()) => guard.knows(request.headers()).await,
+        Err(refusal) => Err(refusal),
+    };
+    let mut response = match judged {
         Ok(()) => next.run(request).await,
         Err(refusal) => refusal.into_response(),
     };

@@ -48,8 +48,8 @@ fn configuration(view: &View) -> Check {
         (Some(problem), _) => {
             let line = problem.line.unwrap_or_default();
             format!(
-                "the newest files have {} mistakes and were refused, first in {}:{line}: {}; the last good set is in force",
-                status.problems.len(),
+                "the newest files have {} and were refused, first in {}:{line}: {}; the last good set is in force",
+                words::counted(status.problems.len(), "mistake"),
                 words::foreign(&problem.file),
                 words::foreign(&problem.message)
             )

@@ -1,14 +1,15 @@
 //! The status page: plain HTML that works on a phone, in the dark, and without scripts.
 //!
-//! It is made on request from the newest view and asks to be loaded again after some seconds. Each name and sentence is
-//! escaped, and cleaned of control characters first.
+//! It is made on request from the newest view. Nothing moves under a reader who did not ask for it: there is a link that loads
+//! it again, and one that lets the browser do so every few seconds. Each name and sentence is escaped, and cleaned of control
+//! characters first.
 
 use crate::serve::Shared;
 use crate::serve::health;
 use crate::view::words::{foreign, level, regime};
 use crate::view::{HostView, Stored};
-use axum::extract::State;
-use axum::response::Html;
+use axum::extract::{RawQuery, State};
+use axum::response::{Html, IntoResponse, Response};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use std::sync::Arc;
 use trimtab_core::moment::Moment;
@@ -23,11 +24,14 @@ const STYLE: &str = include_str!("page.css");
 const DEEDS: usize = 20;
 /// How many of all decisions are folded below them.
 const LATEST: usize = 20;
-/// After how many seconds the page loads again.
+/// After how many seconds the page loads again, where the reader asked for that.
 const REFRESH_S: u32 = 5;
+/// The query that asks for it.
+const LIVE: &str = "live";
 
 /// The page.
-pub(super) async fn show(State(shared): State<Shared>) -> Html<String> {
+pub(super) async fn show(State(shared): State<Shared>, RawQuery(query): RawQuery) -> Response {
+    let live = query.as_deref() == Some(LIVE);
     let view = shared.view();
     let now = (shared.deps.now)();
     let readiness = health::readiness(&shared);
@@ -37,13 +41,13 @@ pub(super) async fn show(State(shared): State<Shared>) -> Html<String> {
             head {
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
-                meta http-equiv="refresh" content=(REFRESH_S);
                 title { "Trimtab" }
                 style { (PreEscaped(STYLE)) }
             }
             body {
                 header {
                     h1 { "Trimtab" }
+                    (again(live))
                     @if readiness.ready {
                         p { span.good { "Ready." } " Every check passes." }
                     } @else {
@@ -64,7 +68,26 @@ pub(super) async fn show(State(shared): State<Shared>) -> Html<String> {
             }
         }
     };
-    Html(page.into_string())
+    let page = Html(page.into_string());
+    if live {
+        // No header has a standard name for this, and every browser knows this one.
+        return ([("refresh", REFRESH_S.to_string())], page).into_response();
+    }
+    page.into_response()
+}
+
+/// The ways to newer figures.
+fn again(live: bool) -> Markup {
+    html! {
+        nav {
+            @if live {
+                "Loads again every " (REFRESH_S) " s. " a href="/plain" { "Stop that" }
+            } @else {
+                a href="/plain" { "Load again" } " or "
+                a href={ "/plain?" (LIVE) } { "every " (REFRESH_S) " s" }
+            }
+        }
+    }
 }
 
 fn host(host: &HostView, now: Moment) -> Markup {

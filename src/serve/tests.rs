@@ -3,6 +3,7 @@
 
 mod answers;
 mod attacks;
+mod door;
 mod flame;
 mod stream;
 
@@ -78,8 +79,12 @@ impl Stage {
     }
 
     pub(super) fn router(&self) -> Router {
-        let addr = HOST.parse().unwrap();
-        router(self.deps(), addr, self.close.subscribe())
+        self.router_of(HOST.parse().unwrap(), Entrance::default())
+    }
+
+    /// The same at another address, or for others.
+    pub(super) fn router_of(&self, addr: SocketAddr, entrance: Entrance) -> Router {
+        router(self.deps(), addr, entrance, self.close.subscribe())
     }
 
     fn change(&self, change: impl FnOnce(&mut View)) {
@@ -289,8 +294,14 @@ async fn each_route_of_the_documentation_exists_and_answers_and_there_are_no_oth
 
 #[tokio::test]
 async fn only_a_loopback_address_is_bound() {
-    let error = bind("0.0.0.0:0".parse().unwrap()).await.unwrap_err();
-    assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
-    let (_listener, addr) = bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+    for address in ["0.0.0.0:0", "[::]:0", "192.0.2.7:0"] {
+        let address = address.parse().unwrap();
+        let error = bind(address, Reach::Loopback).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
+        // What may be bound beyond it is asked and not tried: a test listens to no other machine.
+        check(address, Reach::Remote).unwrap();
+    }
+    let own = "127.0.0.1:0".parse().unwrap();
+    let (_listener, addr) = bind(own, Reach::Loopback).await.unwrap();
     assert_ne!(addr.port(), 0);
 }

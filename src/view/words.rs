@@ -104,6 +104,15 @@ pub fn absence(absence: Absence) -> &'static str {
     }
 }
 
+/// So many of a thing.
+#[must_use]
+pub fn counted(count: usize, thing: &str) -> String {
+    match count {
+        1 => format!("1 {thing}"),
+        count => format!("{count} {thing}s"),
+    }
+}
+
 /// A regime in words.
 #[must_use]
 pub fn regime(regime: Regime) -> &'static str {

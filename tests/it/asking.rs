@@ -103,7 +103,7 @@ async fn why_tells_the_last_change_and_the_present_limit_with_evidence() {
         " workers over ",
         "good a second",
         "What limits it now",
-        "changes may be ",
+        "how bold a change may be: ",
     ] {
         assert!(out.contains(told), "`{told}` is missing: {out}");
     }
@@ -222,8 +222,44 @@ async fn init_writes_a_configuration_that_runs_and_never_writes_over_one() {
     let (code, out, err) = asked(command).await;
     assert_eq!((code, err.as_str()), (0, ""), "{out}");
     assert!(out.contains("control.sock"), "{out}");
+    // What it is: this test, in Rust on tokio, with the host kit's sockets but no port of its own.
+    assert!(out.contains(": Rust, tokio with "), "{out}");
     let (code, _, _) = run(trimtab().args(["init", "--pid", "1", "--socket", "x"]));
     assert_eq!(code, 64);
+}
+
+#[test]
+fn init_says_what_a_process_without_control_api_is_and_what_it_lacks() {
+    let root = tempfile::tempdir().unwrap();
+    let file = root.path().join("trimtab.toml");
+    let script = "import socket, time; s = socket.create_server(('127.0.0.1', 0)); print(s.getsockname()[1], flush=True); time.sleep(90)";
+    let mut service = Command::new("python3")
+        .args(["-c", script])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut port = String::new();
+    let said = service.stdout.take().unwrap();
+    BufRead::read_line(&mut BufReader::new(said), &mut port).unwrap();
+    let pid = service.id().to_string();
+    let (code, out, err) = run(trimtab().args(["init", "--pid", &pid]).arg(&file));
+    service.kill().unwrap();
+    service.wait().unwrap();
+    assert_eq!((code, err.as_str()), (0, ""), "{out}");
+    for told in [
+        ": Python",
+        &format!("listens on 127.0.0.1:{}", port.trim()),
+        " core",
+        "no control API answers",
+        "examples/python_host.py",
+        &format!("trimtab flame --pid {pid}"),
+    ] {
+        assert!(out.contains(told), "{told} in: {out}");
+    }
+    let text = std::fs::read_to_string(&file).unwrap();
+    assert!(text.starts_with("# Written by `trimtab init` for process"));
+    let (code, out, err) = run(trimtab().args(["check", "--config"]).arg(&file));
+    assert_eq!(code, 0, "{out}{err}");
 }
 
 #[test]

@@ -30,6 +30,7 @@ fn a_process_tries_to_break_out() {
     let needs = Needs {
         reads: vec![directory.join("read")],
         writes: vec![directory.join("write")],
+        ports: Vec::new(),
     };
     let entered = cage::enter(&needs);
     entered.calls.expect("this kernel has seccomp");

@@ -1,6 +1,7 @@
 //! The command line.
 
 use crate::support::{SLOW, Service, Sidecar, run, trimtab};
+use std::process::Command;
 
 #[test]
 fn a_profile_with_five_errors_is_refused_with_all_five() {
@@ -102,4 +103,33 @@ fn status_without_a_sidecar_says_so() {
     let (code, _, err) = run(trimtab().args(["status", "--url", "http://127.0.0.1:1"]));
     assert_eq!(code, 1);
     assert!(err.contains("127.0.0.1:1"), "{err}");
+}
+
+/// The build script by itself, as Cargo runs it, on a machine that has neither Node nor npm.
+#[test]
+fn where_node_is_absent_the_build_succeeds_with_a_warning_and_without_the_dashboard() {
+    let root = tempfile::tempdir().unwrap();
+    let script = root.path().join("build-script");
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/build.rs");
+    let compiled = Command::new("rustc")
+        .args(["--edition", "2024", "-o"])
+        .args([script.as_os_str(), source.as_ref()])
+        .status();
+    assert!(compiled.unwrap().success());
+    let run = Command::new(script)
+        .env_clear()
+        .env("PATH", root.path())
+        .env("CARGO_MANIFEST_DIR", env!("CARGO_MANIFEST_DIR"))
+        .env("CARGO_FEATURE_DASHBOARD", "1")
+        .env("OUT_DIR", root.path())
+        .output()
+        .unwrap();
+    let said = String::from_utf8(run.stdout).unwrap();
+    assert!(run.status.success(), "{said}");
+    assert!(
+        said.contains("cargo::warning=the dashboard is left out"),
+        "{said}"
+    );
+    let table = std::fs::read_to_string(root.path().join("dashboard.rs")).unwrap();
+    assert!(!table.contains("include_bytes"), "{table}");
 }

@@ -1,9 +1,9 @@
 //! Hosts that die, hang, refuse, or are no hosts at all.
 
-use crate::support::{BRISK, SLOW, Service, Sidecar, http, until};
+use crate::support::{BRISK, SLOW, Service, Sidecar, example, http, until};
 use procfs::net::TcpState;
 use procfs::process::{FDTarget, Process};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
@@ -82,25 +82,6 @@ fn listens_at(pid: i32) -> Option<String> {
     Some(own.local_address.to_string())
 }
 
-/// The example as it is in the tree now. A test runner does not build examples, and one that lies there may be old.
-fn hello_host() -> PathBuf {
-    let test = std::env::current_exe().unwrap();
-    let profile = test.ancestors().nth(2).unwrap();
-    let name = profile.file_name().unwrap().to_str().unwrap();
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let built = Command::new(cargo)
-        .args(["build", "--quiet", "--example", "hello_host", "--profile"])
-        .arg(if name == "debug" { "dev" } else { name })
-        .arg("--target-dir")
-        .arg(profile.parent().unwrap())
-        .arg("--manifest-path")
-        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"))
-        .status()
-        .unwrap();
-    assert!(built.success(), "the example was not built");
-    profile.join("examples/hello_host")
-}
-
 fn is_warming_up(status: &HostStatus) -> bool {
     reason(status).is_some_and(|reason| matches!(reason, Reason::WarmingUp { .. }))
 }
@@ -117,7 +98,9 @@ async fn readiness(sidecar: &Sidecar) -> (u16, Readiness) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_host_killed_during_a_trial_comes_back_as_a_stranger() {
-    let program = tokio::task::spawn_blocking(hello_host).await.unwrap();
+    let program = tokio::task::spawn_blocking(|| example("hello_host"))
+        .await
+        .unwrap();
     // Only its directory is used; the host is another process.
     let place = Service::absent();
     let mut first = HelloHost::start(&program, place.directory.path());

@@ -9,6 +9,8 @@ mod asking;
 mod cage;
 mod commands;
 mod conform;
+#[cfg(feature = "tls")]
+mod door;
 mod exec;
 mod faults;
 mod flame;
@@ -18,6 +20,7 @@ mod lifecycle;
 mod others;
 mod pages;
 mod reference;
+mod reference_host;
 mod reload;
 mod replay;
 mod shedding;

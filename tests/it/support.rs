@@ -40,6 +40,25 @@ pub(crate) async fn until<T, F: Future<Output = Option<T>>>(
     }
 }
 
+/// The example as it is in the tree now. A test runner does not build examples, and one that lies there may be old.
+pub(crate) fn example(name: &str) -> PathBuf {
+    let test = std::env::current_exe().unwrap();
+    let profile = test.ancestors().nth(2).unwrap();
+    let built_as = profile.file_name().unwrap().to_str().unwrap();
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let built = Command::new(cargo)
+        .args(["build", "--quiet", "--example", name, "--profile"])
+        .arg(if built_as == "debug" { "dev" } else { built_as })
+        .arg("--target-dir")
+        .arg(profile.parent().unwrap())
+        .arg("--manifest-path")
+        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"))
+        .status()
+        .unwrap();
+    assert!(built.success(), "the example was not built");
+    profile.join("examples").join(name)
+}
+
 /// A service with one pool under steady load.
 pub(crate) struct Service {
     pub(crate) pool: Pool,

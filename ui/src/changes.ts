@@ -2,7 +2,7 @@
 
 import type { DecisionEntry, Entry, OutcomeEntry, Value } from "./wire.ts";
 
-export type Fate = "trial" | "kept" | "rolled back" | "advised" | "observed" | "ended";
+export type Fate = "trial" | "kept" | "rolled back" | "advised" | "observed" | "refused" | "unknown";
 
 /** What became of a change, in the words of the page. */
 export const FATE_WORDS: Record<Fate, string> = {
@@ -11,7 +11,8 @@ export const FATE_WORDS: Record<Fate, string> = {
   "rolled back": "rolled back",
   advised: "would try",
   observed: "would have",
-  ended: "ended",
+  refused: "refused",
+  unknown: "not known yet",
 };
 
 export interface Change {
@@ -128,12 +129,18 @@ export class Ledger {
     const kind = entry.reason.kind;
     const known = this.held.get(kind);
     this.held.set(kind, { count: (known?.count ?? 0) + 1, text: entry.text, pool: entry.pool ?? "" });
-    if (kind !== "trial_ended") return;
+    if (kind === "trial_ended") this.endedByHost(entry);
+  }
+
+  /** The host ended a trial by itself. The sidecar counts what the host undid as rolled back, and so does this page. */
+  private endedByHost(entry: DecisionEntry): void {
+    const { status } = entry.reason;
+    if (status === "trial") return;
     for (const change of this.changes.values()) {
-      if (change.pool === entry.pool && change.fate === "trial") {
-        change.fate = "ended";
-        change.judged = entry;
-      }
+      const open = change.fate === "trial" || change.fate === "unknown";
+      if (change.pool !== entry.pool || !open) continue;
+      change.fate = status === "confirmed" ? "kept" : "rolled back";
+      change.judged = entry;
     }
   }
 
@@ -141,7 +148,8 @@ export class Ledger {
     const change = this.changes.get(changeKey(entry, entry.generation));
     if (!change) return;
     change.ended = entry;
-    if (entry.action === "try" && entry.reason && change.fate === "trial") change.fate = "ended";
+    if (entry.action !== "try" || !entry.reason || change.fate !== "trial") return;
+    change.fate = entry.reason.kind === "refused" ? "refused" : "unknown";
   }
 }
 

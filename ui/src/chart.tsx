@@ -2,6 +2,7 @@
 
 import { useEffect, useRef } from "preact/hooks";
 import uPlot from "uplot";
+import { concerns } from "./acts.ts";
 import type { Change } from "./changes.ts";
 import { time } from "./format.ts";
 import { columns, gaps, type Reading } from "./history.ts";
@@ -67,7 +68,7 @@ export function Chart({ spec, pool, width, lowest }: ChartProperties) {
     let samples: Sample[] | undefined;
     const update = () => {
       const [from, to] = shown();
-      const now = `${store.history.version} ${store.ledger.version} ${store.detail.version} ${store.openChange} ${store.hot}`;
+      const now = `${store.history.version} ${store.ledger.version} ${store.commands[store.commands.length - 1]?.id} ${store.detail.version} ${store.openChange} ${store.hot}`;
       // A time that was chosen and is past stays as it is.
       if (store.range.zoom && drawn === `${now} ${from} ${to}`) return;
       drawn = `${now} ${from} ${to}`;
@@ -363,7 +364,26 @@ function drawChanges(plot: uPlot, mark: string, grey: string): void {
     ctx.lineTo(left, bbox.top + bbox.height);
     ctx.stroke();
   }
+  drawActs(plot, mark, grey);
   ctx.restore();
+}
+
+/** A dotted line where an operator did something. */
+function drawActs(plot: uPlot, mark: string, grey: string): void {
+  const { ctx, bbox } = plot;
+  ctx.setLineDash([devicePixelRatio, 3 * devicePixelRatio]);
+  for (const act of store.acts) {
+    const left = plot.valToPos(act.begun.at_ms / 1000, "x", true);
+    if (left < bbox.left || left > bbox.left + bbox.width) continue;
+    const open = store.openChange === act.key || store.hot === act.key;
+    ctx.strokeStyle = concerns(act, store.pool) ? mark : grey;
+    ctx.globalAlpha = open ? 1 : 0.75;
+    ctx.lineWidth = (open ? 2 : 1) * devicePixelRatio;
+    ctx.beginPath();
+    ctx.moveTo(left, bbox.top);
+    ctx.lineTo(left, bbox.top + bbox.height);
+    ctx.stroke();
+  }
 }
 
 /** From when to when a change was on trial, in seconds. */

@@ -18,9 +18,6 @@ const percent = (value: number | undefined): number | undefined =>
 const ms = (value: number | undefined): number | undefined =>
   value === undefined ? undefined : Math.max(value / 1000, 0.01);
 
-const tenths = (value: number | undefined | null) =>
-  value === null || value === undefined ? format.DASH : format.number(Math.round(value * 10) / 10);
-
 const memoryShare: Reading = (sample) =>
   sample.rss_bytes !== undefined && sample.memory_limit_bytes
     ? (sample.rss_bytes / sample.memory_limit_bytes) * 100
@@ -55,7 +52,7 @@ const LEFT: ChartSpec[] = [
     title: "Response time",
     unit: (pool) => `${pool}, ms, log`,
     scale: "log",
-    show: tenths,
+    show: format.rate,
     tick: short,
     lines: [
       { label: "p50", color: "--s1", look: "line", read: (_, pool) => ms(pool?.p50_us) },
@@ -147,7 +144,7 @@ const FOLDED: ChartSpec[] = [
     title: "Time in the queue",
     unit: (pool) => `${pool}, ms, log`,
     scale: "log",
-    show: tenths,
+    show: format.rate,
     tick: short,
     lines: [{ label: "p95", color: "--s3", look: "dashed", read: (_, pool) => ms(pool?.wait_p95_us) }],
   },
@@ -245,6 +242,12 @@ function Key() {
           <Glyph fate={fate} /> {fate === "trial" ? "on trial" : fate}
         </span>
       ))}
+      <span class="key">
+        <Glyph fate="advised" /> not done
+      </span>
+      <span class="key">
+        <Glyph fate="operator" /> operator
+      </span>
       <span class="key">
         <i /> other pool
       </span>

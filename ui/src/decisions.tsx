@@ -1,6 +1,18 @@
 // The decisions: what was changed, why, what was expected, what came of it. Decisions to hold are folded and counted.
 
 import { useRef, useState } from "preact/hooks";
+import {
+  type Act,
+  asked,
+  cameOf,
+  concerns,
+  type Item,
+  isAct,
+  newestFirst,
+  result,
+  way,
+  who,
+} from "./acts.ts";
 import { type Change, FATE_WORDS, type Fate } from "./changes.ts";
 import * as deeds from "./deeds.ts";
 import * as format from "./format.ts";
@@ -18,7 +30,7 @@ export function Decisions() {
   const page = useStore();
   const pools = Object.keys(page.status?.pools ?? {});
   const [more, setMore] = useState(0);
-  const changes = page.ledger.newest().filter((change) => wanted(page, change));
+  const changes = newestFirst(page.ledger.newest(), page.acts).filter((item) => wanted(page, item));
   // What came after a card was opened stays above a line, so that nothing moves what is being read.
   const reading = useRef<{ key: string; newest: string | undefined } | undefined>(undefined);
   if (page.openChange === undefined) reading.current = undefined;
@@ -47,11 +59,13 @@ export function Decisions() {
             ["kept", "kept"],
             ["rolled back", "rolled back"],
             ["planned", "planned"],
+            ["operators", "operator"],
           ]}
           value={page.kind}
           choose={(kind) => store.set({ kind: kind as Store["kind"] })}
         />
-        <label class="pick">
+        {/* One pool is no choice. */}
+        <label class="pick" hidden={pools.length < 2}>
           <span class="vh">Pool of the decisions</span>
           <select
             value={page.onlyPool ?? ""}
@@ -84,9 +98,11 @@ export function Decisions() {
             </button>
           </li>
         ) : null}
-        {calm.slice(0, shown).map((change) => (
-          <Card key={change.key} change={change} open={page.openChange === change.key} />
-        ))}
+        {calm.slice(0, shown).map((item) => {
+          const open = page.openChange === item.key;
+          if (isAct(item)) return <ActCard key={item.key} act={item} open={open} />;
+          return <Card key={item.key} change={item} open={open} />;
+        })}
       </ol>
       {calm.length > shown ? (
         <button type="button" class="lnk older" onClick={() => setMore(shown + 20 - SHOWN)}>
@@ -144,13 +160,14 @@ function Waiting() {
 }
 
 /** Whether the list's filter lets a change through. */
-export function wanted(page: Store, change: Change): boolean {
+export function wanted(page: Store, change: Item): boolean {
   const planned = change.fate === "advised" || change.fate === "observed";
   const kind = page.kind === "all" || change.fate === page.kind || (page.kind === "planned" && planned);
-  return kind && (page.onlyPool === undefined || page.onlyPool === change.pool);
+  return kind && (page.onlyPool === undefined || concerns(change, page.onlyPool));
 }
 
 function nothing(page: Store): string {
+  if (page.kind === "operator") return "No operator did anything here yet.";
   if (page.ledger.changes.size > 0) return "No decision of this kind.";
   return "Nothing was changed yet. Below is why, each time.";
 }
@@ -186,6 +203,55 @@ function Card({ change, open }: { change: Change; open: boolean }) {
   );
 }
 
+/** What an operator did: who, by which way, when, what, and what came of it. */
+function ActCard({ act, open }: { act: Act; open: boolean }) {
+  const { entry } = act;
+  return (
+    <li
+      class={open ? "d open" : "d"}
+      id={cardId(act)}
+      onMouseEnter={() => store.set({ hot: act.key })}
+      onMouseLeave={() => store.set({ hot: undefined })}
+    >
+      <button
+        type="button"
+        class="d-h"
+        aria-expanded={open}
+        onClick={() => store.set({ openChange: open ? undefined : act.key })}
+      >
+        <span class="d-g">
+          <Glyph fate="operator" />
+        </span>
+        <span class="d-w">
+          {who(entry)}: {asked(entry)}
+        </span>
+        <span class="d-o">
+          <b class={entry.outcome.result === "done" ? "o-trial" : "o-wait"}>{result(entry)}</b> ·{" "}
+          {format.time(entry.at_ms)}
+        </span>
+        <span class="d-y">{cameOf(entry)}</span>
+      </button>
+      {open ? (
+        <dl class="d-b act">
+          <dt>Who</dt>
+          <dd>{who(entry)}, an operator</dd>
+          <dt>How</dt>
+          <dd>{way(entry)}</dd>
+          <dt>When</dt>
+          <dd>{format.date(entry.at_ms)}</dd>
+          <dt>What</dt>
+          <dd>
+            {asked(entry)}
+            {entry.asked.with?.for_ms === undefined
+              ? ""
+              : `, for ${format.span(entry.asked.with.for_ms / 1000)}`}
+          </dd>
+        </dl>
+      ) : null}
+    </li>
+  );
+}
+
 function title(change: Change): string {
   const parts = change.set.map(({ knob, from, to }) => `${knob} ${from} → ${to}`);
   return `${change.pool} ${parts.join(", ")}`;
@@ -198,7 +264,8 @@ function tone(fate: Fate): string {
     "rolled back": "o-back",
     advised: "o-wait",
     observed: "o-wait",
-    ended: "o-back",
+    refused: "o-wait",
+    unknown: "o-wait",
   }[fate];
 }
 

@@ -1,7 +1,9 @@
 // The hands of an operator: what each asks for, what it does in general, and what undoes it.
 
 import type { Order } from "./command.ts";
+import * as expect from "./expect.ts";
 import * as format from "./format.ts";
+import type { Store } from "./store.ts";
 import type { EffectiveConfiguration, PoolStatus, Receipt, Value } from "./wire.ts";
 
 export type Answers = Record<string, string>;
@@ -24,6 +26,8 @@ export interface Deed {
   does: string[];
   fields: Field[];
   orders(answers: Answers): Order[];
+  /** What it would change by the newest reading, before the sidecar is asked, which takes a token. */
+  expects(page: Store, answers: Answers): expect.Expected;
   /** What puts things back, once it is done. */
   undo(receipts: Receipt[], answers: Answers): Deed | undefined;
 }
@@ -41,10 +45,12 @@ export function freeze(): Deed {
     verb: "Freeze",
     does: [
       "Open trials are rolled back, and nothing is changed until the freeze is lifted.",
-      "It survives restarts of the host and of the sidecar. Reading goes on.",
+      "The sidecar holds to it over its own restarts and the host's. Whether the host by itself would, it says once it took it.",
+      "Reading goes on.",
     ],
     fields: [{ name: "reason", label: "Why, for the next person", kind: "text", value: "" }],
     orders: ({ reason }) => [{ word: "freeze", body: reason ? { reason } : {} }],
+    expects: (page) => expect.trialsEnd(page),
     undo: lift,
   };
 }
@@ -56,6 +62,7 @@ export function lift(): Deed {
     does: ["Trimtab may try changes again, within the same bounds as before."],
     fields: [],
     orders: () => [{ word: "unfreeze", body: {} }],
+    expects: () => expect.words("No value changes by the lifting itself."),
     undo: freeze,
   };
 }
@@ -76,6 +83,7 @@ export function pin(name: string, pool: PoolStatus, knob = "workers", value?: Va
       { name: "for", label: "For how long", kind: "choice", value: "900000", options: TIMES },
     ],
     orders: (answers) => [pinOrder(name, answers.knob ?? knob, answers.value ?? "", Number(answers.for))],
+    expects: (page, answers) => expect.pinned(page, name, answers.knob ?? knob, answers.value ?? ""),
     undo: (_, answers) => unpin(name, answers.knob ?? knob),
   };
 }
@@ -92,6 +100,7 @@ export function unpin(pool: string, knob: string): Deed {
     does: ["The knob goes back to its last confirmed value, and Trimtab may change it again."],
     fields: [],
     orders: () => [{ word: "unpin", body: { pool, knob } }],
+    expects: (page) => expect.released(page, pool, knob),
     undo: () => undefined,
   };
 }
@@ -106,6 +115,7 @@ export function reset(pool?: string): Deed {
     ],
     fields: [],
     orders: () => [{ word: "reset", body: pool ? { pool } : {} }],
+    expects: (page) => expect.baselines(page, pool),
     undo: (receipts) => putBack(receipts),
   };
 }
@@ -125,6 +135,7 @@ function putBack(receipts: Receipt[]): Deed | undefined {
     does: ["The values of before the reset are held for 15 min; from then on Trimtab goes on from them."],
     fields: [],
     orders: () => orders,
+    expects: (page) => expect.held(page, orders),
     undo: () => undefined,
   };
 }
@@ -158,12 +169,14 @@ export function profile(name: string, pool: PoolStatus, known: EffectiveConfigur
         },
       },
     ],
+    expects: (page, answers) => expect.followed(page, name, answers.profile || undefined),
     undo: () => ({
       ...profile(name, pool, known),
       title: `Back to the profile ${pool.profile} for ${name}`,
       verb: "Switch back",
       fields: [],
       orders: () => [{ word: "profile", body: { pool: name, profile: undefined } }],
+      expects: (page) => expect.followed(page, name, pool.profile),
       undo: () => undefined,
     }),
   };
@@ -179,6 +192,7 @@ export function approve(count: number): Deed {
     ],
     fields: [],
     orders: () => [{ word: "approve", body: {} }],
+    expects: expect.waiting,
     undo: () => undefined,
   };
 }
@@ -193,6 +207,7 @@ export function reject(): Deed {
     ],
     fields: [],
     orders: () => [{ word: "reject", body: {} }],
+    expects: () => expect.words("No value changes."),
     undo: () => undefined,
   };
 }

@@ -1,8 +1,11 @@
-// The dialog of a hand: first what it would do, by the sidecar's own word, and only then the button that does it.
+// The dialog of a hand: first what it would do, by the newest reading and then by the sidecar's own word, and only then the
+// button that does it.
 
 import { useEffect, useRef, useState } from "preact/hooks";
-import { give, hasToken, type Order, Refusal } from "./command.ts";
+import { asShell, give, hasToken, type Order, Refusal, takesCommands } from "./command.ts";
 import type { Answers, Deed, Field } from "./deeds.ts";
+import type { Expected } from "./expect.ts";
+import * as format from "./format.ts";
 import { store, useStore } from "./store.ts";
 import type { Receipt } from "./wire.ts";
 
@@ -24,6 +27,7 @@ function Asked({ deed }: { deed: Deed }) {
   const [refusal, setRefusal] = useState<Refusal | undefined>();
   const [busy, setBusy] = useState(false);
   const [asksToken, setAsksToken] = useState(!hasToken());
+  const commands = takesCommands(useStore());
 
   useEffect(() => {
     dialog.current?.showModal();
@@ -66,7 +70,7 @@ function Asked({ deed }: { deed: Deed }) {
       <form
         onSubmit={(event) => {
           event.preventDefault();
-          void send(asksToken || preview === undefined);
+          if (commands) void send(asksToken || preview === undefined);
         }}
       >
         <h3 id="dlg-t">{deed.title}</h3>
@@ -83,7 +87,16 @@ function Asked({ deed }: { deed: Deed }) {
             set={(value) => setAnswers({ ...answers, [field.name]: value })}
           />
         ))}
-        {asksToken ? (
+        <div class="will" aria-live="polite">
+          {preview ? <Preview receipts={preview} /> : <Expectation deed={deed} answers={answers} />}
+          {refusal ? (
+            <p class="refused" role="alert">
+              {refusal.message}
+            </p>
+          ) : null}
+        </div>
+        {commands ? null : <Elsewhere orders={deed.orders(answers)} />}
+        {commands && asksToken ? (
           <>
             <label for="dlg-token">
               Token, kept in this page's memory until it is closed or loaded again
@@ -99,22 +112,16 @@ function Asked({ deed }: { deed: Deed }) {
             />
           </>
         ) : null}
-        <div class="will" aria-live="polite">
-          {refusal ? (
-            <p class="refused" role="alert">
-              {refusal.message}
-            </p>
-          ) : null}
-          {preview ? <Preview receipts={preview} /> : null}
-        </div>
         <div class="row">
           <span class="dim">Nothing has been changed yet.</span>
           <button class="btn" type="button" onClick={() => dialog.current?.close()}>
-            Cancel
+            {commands ? "Cancel" : "Close"}
           </button>
-          <button class="btn main" type="submit" disabled={busy || (asksToken && shown === "")}>
-            {asksToken || preview === undefined ? "Show what it would do" : deed.verb}
-          </button>
+          {commands ? (
+            <button class="btn main" type="submit" disabled={busy || (asksToken && shown === "")}>
+              {asksToken || preview === undefined ? "Show what it would do" : deed.verb}
+            </button>
+          ) : null}
         </div>
       </form>
     </dialog>
@@ -128,18 +135,13 @@ async function all(orders: Order[], dry: boolean, shown: string | undefined): Pr
 }
 
 function done(deed: Deed, receipts: Receipt[], answers: Answers): void {
-  const text = receipts.map((receipt) => sentence(receipt.text)).join(" ");
-  const missing = receipts.flatMap((receipt) => (receipt.missing ? [sentence(receipt.missing)] : []));
+  const text = receipts.map((receipt) => format.period(receipt.text)).join(" ");
+  const missing = receipts.flatMap((receipt) => (receipt.missing ? [format.period(receipt.missing)] : []));
   store.set({
     deed: undefined,
     done: { text, missing, at: Date.now(), undo: deed.undo(receipts, answers) },
   });
   void store.refresh();
-}
-
-function sentence(text: string): string {
-  const first = text.charAt(0).toUpperCase() + text.slice(1);
-  return /[.!?]$/.test(first) ? first : `${first}.`;
 }
 
 function Preview({ receipts }: { receipts: Receipt[] }) {
@@ -151,32 +153,86 @@ function Preview({ receipts }: { receipts: Receipt[] }) {
   return (
     <div class="preview">
       <p>
-        <b>What it would do now:</b> {receipts.map((receipt) => sentence(receipt.text)).join(" ")}
+        <b>What it would do now:</b> {receipts.map((receipt) => format.period(receipt.text)).join(" ")}
       </p>
-      {values.length > 0 ? (
-        <table class="ev">
-          <thead>
-            <tr>
-              <th scope="col">Value</th>
-              <th scope="col">now</th>
-              <th scope="col">then</th>
-            </tr>
-          </thead>
-          <tbody>
-            {values.map(({ name, from, to }) => (
-              <tr key={name}>
-                <td>{name}</td>
-                <td>{from}</td>
-                <td>{to}</td>
-              </tr>
-            ))}
-          </tbody>
-        </table>
-      ) : null}
+      <Values values={values} />
       {receipts.map((receipt) =>
-        receipt.missing ? <p key={receipt.missing}>{sentence(receipt.missing)}</p> : null,
+        receipt.missing ? <p key={receipt.missing}>{format.period(receipt.missing)}</p> : null,
       )}
     </div>
+  );
+}
+
+/** What it would do by the newest reading: the dry run itself takes a token. */
+function Expectation({ deed, answers }: { deed: Deed; answers: Answers }) {
+  const page = useStore();
+  const { text, values } = deed.expects(page, answers);
+  return (
+    <div class="expected">
+      <p>
+        <b>By the newest reading:</b> {text}
+      </p>
+      <Values values={values} />
+    </div>
+  );
+}
+
+function Values({ values }: { values: Expected["values"] }) {
+  if (values.length === 0) return null;
+  return (
+    <table class="ev">
+      <thead>
+        <tr>
+          <th scope="col">Value</th>
+          <th scope="col">now</th>
+          <th scope="col">then</th>
+        </tr>
+      </thead>
+      <tbody>
+        {values.map(({ name, from, to }) => (
+          <tr key={name}>
+            <td>{name}</td>
+            <td>{from}</td>
+            <td>{to}</td>
+          </tr>
+        ))}
+      </tbody>
+    </table>
+  );
+}
+
+/** Where a page may not command: how the same is done now, and what to set so that a page may. */
+function Elsewhere({ orders }: { orders: Order[] }) {
+  const page = useStore();
+  return (
+    <div class="elsewhere">
+      <p>
+        This sidecar takes no commands from a page: its configuration names no <code>intake.token_file</code>.
+        On the machine itself, this does the same now:
+      </p>
+      {orders.map((order) => (
+        <Command key={JSON.stringify(order)} text={asShell(page, order)} />
+      ))}
+      <p class="dim">
+        To do it here, write a token into a file that only the sidecar's user can read, set{" "}
+        <code>intake.token_file</code> to its path, and start the sidecar again.
+      </p>
+    </div>
+  );
+}
+
+/** A line for the shell, broken only where it has spaces. */
+function Command({ text }: { text: string }) {
+  const words = text.split(" ").map((word, at) => ({ word, at }));
+  return (
+    <pre>
+      {words.map(({ word, at }) => (
+        <>
+          {at === 0 ? "" : " "}
+          <span key={at}>{word}</span>
+        </>
+      ))}
+    </pre>
   );
 }
 

@@ -13,7 +13,7 @@ export function number(value: number | undefined | null): string {
   return value < 0 && Number(size.toFixed(digits)) !== 0 ? MINUS + text : text;
 }
 
-/** A rate with one digit behind the point at most. */
+/** A rate, or a time in a unit that stands elsewhere, with one digit behind the point at most, and none from ten on. */
 export function rate(value: number | undefined | null): string {
   if (value === undefined || value === null) return DASH;
   if (Math.abs(value) >= 10) return number(Math.round(value));
@@ -80,6 +80,17 @@ export function timeShort(atMs: number): string {
   return clockShort.format(atMs);
 }
 
+const dated = new Intl.DateTimeFormat(undefined, {
+  dateStyle: "medium",
+  timeStyle: "medium",
+  hourCycle: "h23",
+});
+
+/** A day and a time of it. */
+export function date(atMs: number): string {
+  return dated.format(atMs);
+}
+
 /** A length of time in its two largest units. */
 export function span(seconds: number): string {
   if (seconds < 1) return `${number(Math.round(seconds * 10) / 10)}${THIN}s`;
@@ -98,6 +109,32 @@ export function sentence(text: string): string {
     .replace(/^Held: /, "")
     .replace(/ \(bound by [^()]*\)/g, "")
     .replaceAll(" -> ", " → ");
+}
+
+/** How far local time is from UTC: `UTC+2`, `UTC−3:30`. */
+export function utcOffset(minutes = -new Date().getTimezoneOffset()): string {
+  const size = Math.abs(minutes);
+  const rest = size % 60 === 0 ? "" : `:${String(size % 60).padStart(2, "0")}`;
+  return minutes === 0 ? "UTC" : `UTC${minutes < 0 ? MINUS : "+"}${Math.floor(size / 60)}${rest}`;
+}
+
+/** A length of time of the configuration, such as `250ms` or `1m30s`, in milliseconds. */
+export function duration(text: string): number | undefined {
+  const parts = [...text.matchAll(/(\d+)(ms|s|m|h|d)/g)];
+  if (parts.length === 0) return undefined;
+  const sizes: Record<string, number> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 };
+  return parts.reduce((sum, [, count, unit]) => sum + Number(count) * (sizes[unit ?? ""] ?? 0), 0);
+}
+
+/** A text as a sentence of its own. */
+export function period(text: string): string {
+  const first = text.charAt(0).toUpperCase() + text.slice(1);
+  return /[.!?]$/.test(first) ? first : `${first}.`;
+}
+
+/** A value of the configuration as it stands between quotation marks. */
+export function unquoted(value: string): string {
+  return value.replace(/^"(.*)"$/, "$1");
 }
 
 export function words(kind: string): string {

@@ -10,7 +10,12 @@ const SIGNS = [
   ["kept", "kept", "it paid, and stays"],
   ["trial", "on trial", "it is being measured; the host undoes it by itself if nobody keeps it"],
   ["rolled back", "rolled back", "it did not pay, and the old value is back; the proof did its work"],
-  ["advised", "waits, or was not done", "it waits for a person, or the mode lets nothing be changed"],
+  [
+    "advised",
+    "waits, or was not done",
+    "it waits for a person, the mode lets nothing be changed, or the host refused it",
+  ],
+  ["operator", "operator", "a person did it: a freeze, a pin, a reset, another profile"],
 ] as const;
 
 const WORDS = [

@@ -29,7 +29,13 @@ export class History {
 
   /** When anything of the host was read last, in milliseconds since 1970. */
   get lastRead(): number | undefined {
-    return this.samples.findLast(({ pools }) => Object.keys(pools).length > 0)?.at_ms;
+    return this.samples.findLast(isRead)?.at_ms;
+  }
+
+  /** How often nothing was read since then, and when that was first. */
+  get unread(): { count: number; since: number | undefined } {
+    const missed = this.samples.slice(this.samples.findLastIndex(isRead) + 1);
+    return { count: missed.length, since: missed[0]?.at_ms };
   }
 
   /** When a pool's work was measured last. */
@@ -80,6 +86,10 @@ export class History {
     }
     return low;
   }
+}
+
+function isRead({ pools }: Sample): boolean {
+  return Object.keys(pools).length > 0;
 }
 
 /**

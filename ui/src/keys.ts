@@ -1,5 +1,6 @@
 // The keys of the page, each with what the help says of it.
 
+import { newestFirst } from "./acts.ts";
 import { dropCursor, moveCursor } from "./chart.tsx";
 import { wanted } from "./decisions.tsx";
 import * as deeds from "./deeds.ts";
@@ -92,6 +93,6 @@ export function pressed(event: KeyboardEvent): void {
 }
 
 function nextDecision(): void {
-  const changes = store.ledger.newest().filter((change) => wanted(store, change));
+  const changes = newestFirst(store.ledger.newest(), store.acts).filter((item) => wanted(store, item));
   openCard(changes, store.openChange);
 }

@@ -81,7 +81,7 @@ function Facts() {
   const page = useStore();
   const { status, link, statusAt, history } = page;
   const age = (Date.now() - statusAt) / 1000 + (status?.age_ms ?? 0) / 1000;
-  const live = link.state === "live" && status && !status.absent && age < 5;
+  const live = link.state === "live" && status && !status.absent && age * 1000 < page.staleMs;
   // Nothing was ever read, what was read is old, or this page hears nothing: each has its own shape.
   const reading = live
     ? ({ dot: "dot", word: "live" } as const)

@@ -4,6 +4,7 @@ import { render } from "preact";
 import "uplot/dist/uPlot.min.css";
 import "./style.css";
 import { Charts } from "./charts.tsx";
+import { Checks } from "./checks.tsx";
 import { Decisions } from "./decisions.tsx";
 import * as deeds from "./deeds.ts";
 import { Done, HandDialog } from "./dialog.tsx";
@@ -19,7 +20,7 @@ import { store, useStore } from "./store.ts";
 import { restoreTheme, switchTheme } from "./theme.ts";
 
 function Page() {
-  const { status, link } = useStore();
+  const { status, link, sidecarVersion } = useStore();
   const faded = link.state === "lost" || status?.absent ? " is-stale" : "";
   return (
     <div class={`page${faded}`}>
@@ -42,15 +43,19 @@ function Page() {
       <footer class="foot">
         <span>
           <a href="/plain">Plain page</a>, <a href="/metrics">metrics</a>,{" "}
-          <a href="/readyz?verbose">checks</a>
+          <button type="button" class="lnk" onClick={() => store.set({ checks: true })}>
+            checks
+          </button>
         </span>
-        <span>Times are local.</span>
+        {sidecarVersion ? <span>Trimtab {sidecarVersion}</span> : null}
+        <span>Times are local, {format.utcOffset()}.</span>
         <button type="button" class="lnk" onClick={() => store.set({ help: true })}>
           Keys, signs and words
         </button>
       </footer>
       <HandDialog />
       <HandsOfPool />
+      <Checks />
       <Help />
     </div>
   );

@@ -6,8 +6,8 @@ import { type Cell, change, type Frame, layout, type Move, moves, type Side, wei
 
 /** A frame that is narrower than this share of the picture is left out. */
 const LEAST = 0.004;
-/** How many rows of calls are shown. */
-const ROWS_MAX = 26;
+/** How many rows are shown, a run of single calls being one: an asynchronous runtime's stacks are a hundred calls deep. */
+const ROWS_MAX = 40;
 const ROW = 21;
 /** How many functions the table has. */
 const TABLE_ROWS = 10;
@@ -23,8 +23,12 @@ export function Picture(properties: {
 }) {
   const { root, plain, side, compares, find, rootBelow } = properties;
   const [zoom, setZoom] = useState<string[]>([]);
+  const [opened, setOpened] = useState<ReadonlySet<Frame>>(new Set());
   const top = follow(root, zoom);
-  const all = layout(top, side, LEAST);
+  // Turned over, the functions at the root are what one looks for, so each has its own row.
+  const atRoot = (frame: Frame) => root !== plain && root.calls.get(frame.name) === frame;
+  const all = layout(top, side, LEAST, (frame) => opened.has(frame) || atRoot(frame));
+  const anyOpen = all.some(({ frame }) => opened.has(frame));
   const cells = all.filter(({ depth }) => depth < ROWS_MAX);
   const cut = cells.length < all.length;
   const rows = Math.max(1, ...cells.map(({ depth }) => depth + 1));
@@ -46,6 +50,11 @@ export function Picture(properties: {
             Show all
           </button>
         )}
+        {anyOpen ? (
+          <button type="button" class="lnk" onClick={() => setOpened(new Set())}>
+            Fold single calls again
+          </button>
+        ) : null}
       </p>
       <div class="fg" style={{ height: `${rows * ROW}px` }}>
         {cells.map((cell) => (
@@ -58,8 +67,11 @@ export function Picture(properties: {
             compares={compares}
             reversed={root !== plain && top === root}
             place={rootBelow ? rows - 1 - cell.depth : cell.depth}
-            hit={wanted === "" ? undefined : cell.frame.name.toLowerCase().includes(wanted)}
-            open={() => setZoom(pathTo(root, cell.frame) ?? [])}
+            hit={wanted === "" ? undefined : cell.run.some(({ name }) => name.toLowerCase().includes(wanted))}
+            open={() => {
+              if (cell.run.length > 1) setOpened(new Set([...opened, ...cell.run]));
+              else setZoom(pathTo(root, cell.frame) ?? []);
+            }}
           />
         ))}
       </div>
@@ -89,21 +101,29 @@ function Call(properties: {
       : compares
         ? ", own time unchanged"
         : "";
-  const text = `${frame.name}: ${format.number(Math.round(part * 10) / 10)} % of the samples${moved}`;
+  const many = cell.run.length > 1;
+  const name = many ? `… ${cell.run.length} calls` : frame.name;
+  const whole = many ? `${cell.run.length} calls, ${frame.name} to ${last(cell).name}` : frame.name;
+  const what = many ? "; press to show each" : "";
+  const text = `${whole}: ${format.number(Math.round(part * 10) / 10)} % of the samples${moved}${what}`;
   const look = compares ? tint(points) : `plain${cell.depth % 2}`;
   return (
     <button
       type="button"
-      class={`fr ${look}${hit === undefined ? "" : hit ? " hit" : " miss"}`}
+      class={`fr ${look}${many ? " run" : ""}${hit === undefined ? "" : hit ? " hit" : " miss"}`}
       style={{ left: `${left * 100}%`, width: `${width * 100}%`, top: `${place * ROW}px` }}
       title={text}
       aria-label={text}
       tabIndex={width < 0.02 ? -1 : 0}
       onClick={open}
     >
-      {width > 0.03 ? frame.name : ""}
+      {width > 0.03 ? name : ""}
     </button>
   );
+}
+
+function last({ run, frame }: Cell): Frame {
+  return run[run.length - 1] ?? frame;
 }
 
 /** Three blues for less, three oranges for more, by points of own time. */

@@ -348,7 +348,7 @@ function Effective({ settings }: { settings: SettingInForce[] }) {
         {settings.map((setting) => (
           <tr key={setting.key}>
             <td>{bare(setting.key)}</td>
-            <td>{setting.value.replace(/^"(.*)"$/, "$1")}</td>
+            <td>{withUnit(setting)}</td>
             <td>
               <Origin origin={setting.origin} />
               {setting.live ? "" : " (a change needs a restart)"}
@@ -358,6 +358,26 @@ function Effective({ settings }: { settings: SettingInForce[] }) {
       </tbody>
     </table>
   );
+}
+
+const SIZES: Record<string, number> = {
+  ms: 1,
+  s: 1000,
+  m: 60_000,
+  h: 3_600_000,
+  KiB: 1024,
+  MiB: 1_048_576,
+  GiB: 1_073_741_824,
+};
+
+/** A value with its unit. A bare number of a knob is told as its line in the file tells it, if that says the same. */
+function withUnit({ key, value, origin }: SettingInForce): string {
+  if (!key.includes(".other_knobs.") || !/^\d+$/.test(value)) return format.unquoted(value);
+  const file = store.effective?.profiles.find((profile) => profile.file === origin?.file);
+  const line = file?.text.split("\n")[(origin?.line ?? 0) - 1] ?? "";
+  const [, count, unit] = /=\s*"([\d.]+)\s*([A-Za-z]+)"/.exec(line) ?? [];
+  const same = unit !== undefined && Number(count) * (SIZES[unit] ?? Number.NaN) === Number(value);
+  return same ? `${count}${unit}` : value;
 }
 
 function Origin({ origin }: { origin: Citation | undefined }) {

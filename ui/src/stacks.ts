@@ -13,6 +13,8 @@ export interface Frame {
 
 export interface Cell {
   frame: Frame;
+  /** The calls that share this row, from the caller on: each does nothing but call the next. */
+  run: Frame[];
   depth: number;
   /** Where it begins and how wide it is, as shares of the whole. */
   left: number;
@@ -60,15 +62,24 @@ export function weight([before, after]: Pair, side: Side): number {
   return side === "before" ? before : side === "after" ? after : before + after;
 }
 
+/** Whether this frame has a row of its own, though it does nothing but call another. */
+export type Opened = (frame: Frame) => boolean;
+
+/** A run that is shorter than this is no gain as one row. */
+const RUN_MIN = 3;
+
 /** The cells of a picture whose root is this frame; what is narrower than `least` of the whole is left out. */
-export function layout(root: Frame, side: Side, least: number): Cell[] {
+export function layout(root: Frame, side: Side, least: number, opened: Opened = () => true): Cell[] {
   const whole = weight(root.total, side);
   const cells: Cell[] = [];
   if (whole === 0) return cells;
-  const put = (at: Frame, depth: number, left: number) => {
-    const width = weight(at.total, side) / whole;
+  const put = (first: Frame, depth: number, left: number) => {
+    const width = weight(first.total, side) / whole;
     if (width < least) return;
-    cells.push({ frame: at, depth, left, width });
+    const calling = first === root || opened(first) ? [] : runFrom(first, root, least);
+    const run = calling.length < RUN_MIN ? [first] : calling;
+    const at = run[run.length - 1] ?? first;
+    cells.push({ frame: first, run, depth, left, width });
     let next = left;
     const calls = [...at.calls.values()].sort((one, other) => (one.name < other.name ? -1 : 1));
     for (const call of calls) {
@@ -78,6 +89,33 @@ export function layout(root: Frame, side: Side, least: number): Cell[] {
   };
   put(root, 0, 0);
   return cells;
+}
+
+/** The calls from here on, each of which spends nothing that is seen on either side but in the next. */
+function runFrom(first: Frame, root: Frame, least: number): Frame[] {
+  const run: Frame[] = [];
+  let at: Frame | undefined = first;
+  while (at) {
+    const next = soleCall(at, root, least);
+    if (!next) break;
+    run.push(at);
+    at = next;
+  }
+  return run;
+}
+
+/** The one call in which a frame spends its time, if what it spends otherwise would not be seen. */
+function soleCall(at: Frame, root: Frame, least: number): Frame | undefined {
+  const calls = [...at.calls.values()];
+  const most = calls.reduce<Frame | undefined>(
+    (best, call) => (best && weight(best.total, "both") >= weight(call.total, "both") ? best : call),
+    undefined,
+  );
+  if (!most) return undefined;
+  const unseen = [0, 1].every(
+    (side) => ((at.total[side] ?? 0) - (most.total[side] ?? 0)) / Math.max(1, root.total[side] ?? 0) < least,
+  );
+  return unseen ? most : undefined;
 }
 
 export interface Move {

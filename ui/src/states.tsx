@@ -14,9 +14,6 @@ export interface State {
   hand?: { name: string; press: () => void };
 }
 
-/** A reading that is older than this, in milliseconds, is not live any more. */
-const STALE_MS = 5000;
-
 const ABSENCES: Record<string, string> = {
   not_yet: "It was not asked yet.",
   unreachable:
@@ -55,26 +52,47 @@ function lost({ link }: Store): State | undefined {
   return {
     tone: "warn",
     what: `This page lost the sidecar ${ago} ago; it tries again in ${next} s.`,
-    means: `Trimtab may well be working. What you see is from ${format.time(link.since)}, and no gap will remain once it answers.`,
+    means: `Trimtab may well be working. What you see is from ${format.time(link.since)}, and what was read meanwhile is fetched once it answers. If it was dead itself, that time stays a gap: missing, not zero.`,
     hand: { name: "Try now", press: () => store.retry() },
   };
 }
 
-function absent({ status, history }: Store): State | undefined {
+function absent(page: Store): State | undefined {
+  const { status, history } = page;
   if (!status?.absent) return undefined;
   const why = ABSENCES[status.absent] ?? status.summary;
   const last = history.lastRead;
   if (last === undefined) {
-    return { tone: "bad", what: `No host yet: ${status.host}${socket()}.`, means: why, hand: checks };
+    const what = `No host yet: ${status.host}${socket()}.`;
+    return { tone: "bad", what, means: `${tries(page)} ${why}`, hand: checks };
   }
-  const trial = Object.entries(status.pools).find(([, pool]) => pool.phase === "trial");
-  const undoes = trial ? ` It undoes the trial of ${trial[0]} by itself.` : " It undoes a trial by itself.";
   return {
     tone: "warn",
     what: `No reading for ${format.span((Date.now() - last) / 1000)}. What you see is from ${format.time(last)}.`,
-    means: `${why} The host keeps its values.${undoes} Nothing else changes until fresh readings arrive.`,
+    means: `${why} ${tries(page)} The host keeps its values. ${undoes(page)} Nothing else changes until fresh readings arrive.`,
     hand: checks,
   };
+}
+
+/** How often it was asked in vain, since when, and when it is asked again. */
+function tries({ history, intervalMs, complete }: Store): string {
+  const { count, since } = history.unread;
+  const next = `again every ${format.millis(intervalMs)}`;
+  if (since === undefined) return `It is asked ${next}.`;
+  // What was read at first may begin in the middle of it.
+  const least = complete || history.lastRead !== undefined ? "" : "at least ";
+  const times = count === 1 ? "once" : `${least}${format.number(count)} times`;
+  return `Asked in vain ${times} since ${format.time(since)}, ${next}.`;
+}
+
+/** When the host undoes by itself what nobody confirms. */
+function undoes({ trial }: Store): string {
+  if (!trial) return "It undoes an open trial by itself.";
+  const { pool, generation, endsAt } = trial;
+  const when = format.time(endsAt);
+  return endsAt > Date.now()
+    ? `It undoes trial ${generation} of ${pool} by itself at ${when} at the latest.`
+    : `Trial ${generation} of ${pool} ran out at ${when}; a host that lives has undone it by itself.`;
 }
 
 function socket(): string {
@@ -82,7 +100,7 @@ function socket(): string {
   return path ? ` at ${path.replaceAll('"', "")}` : "";
 }
 
-const checks = { name: "Run checks", press: () => window.open("/readyz?verbose", "_blank", "noopener") };
+const checks = { name: "Run checks", press: () => store.set({ checks: true }) };
 
 function frozen({ status, commands }: Store): State | undefined {
   if (!status?.frozen) return undefined;
@@ -111,7 +129,7 @@ function refused({ configuration }: Store): State | undefined {
   return {
     tone: "warn",
     what: `${file} is not in force${place}.`,
-    means: `${sentence(first.message)} The version of ${format.time(configuration.in_force_since_ms)} goes on working, so nothing changed for the host.${others}`,
+    means: `${format.period(first.message)} The version of ${format.time(configuration.in_force_since_ms)} goes on working, so nothing changed for the host.${others}`,
     hand: { name: "Show the line", press: () => showLine(first.file) },
   };
 }
@@ -122,17 +140,14 @@ function showLine(file: string): void {
   document.getElementById("profiles")?.scrollIntoView();
 }
 
-function sentence(text: string): string {
-  const first = text.charAt(0).toUpperCase() + text.slice(1);
-  return /[.!?]$/.test(first) ? first : `${first}.`;
-}
-
-function waiting({ configuration }: Store): State | undefined {
+function waiting({ configuration, reloads }: Store): State | undefined {
   const count = configuration?.waiting?.length ?? 0;
   if (count === 0) return undefined;
+  const asked = reloads.findLast(({ result }) => result === "waiting");
+  const since = asked ? ` since ${format.time(asked.at_ms)}` : "";
   return {
     tone: "warn",
-    what: `${count === 1 ? "1 change" : `${count} changes`} of the configuration ${count === 1 ? "waits" : "wait"} for you.`,
+    what: `${count === 1 ? "1 change" : `${count} changes`} of the configuration ${count === 1 ? "waits" : "wait"} for you${since}.`,
     means: "A limit would move far. What was in force before stays so until somebody approves or rejects it.",
     hand: { name: "Look at it", press: () => document.getElementById("waiting")?.scrollIntoView() },
   };
@@ -145,7 +160,7 @@ function damaged({ readiness }: Store): State | undefined {
   return {
     tone: "warn",
     what: "A part of the history before this start is gone.",
-    means: `${sentence(found.text)} Decisions go on after a warm-up; the lost time is a gap and not a flat line.`,
+    means: `${format.period(found.text)} Decisions go on after a warm-up; the lost time is a gap and not a flat line.`,
     hand: checks,
   };
 }
@@ -159,7 +174,7 @@ function failed({ readiness }: Store): State | undefined {
   return {
     tone: "warn",
     what: `The check “${broken[0]}” fails.`,
-    means: sentence(broken[1].text),
+    means: format.period(broken[1].text),
     hand: checks,
   };
 }
@@ -179,16 +194,16 @@ function blindPools({ status, history }: Store): State | undefined {
       blind.length === 1
         ? `${first[0]} cannot be read${from}.`
         : `${blind.length} of ${all.length} pools cannot be read.`,
-    means: `${sentence(format.sentence(first[1].text))} ${keeps}${blind.length < all.length ? "; the other pools go on." : "."}`,
+    means: `${format.period(format.sentence(first[1].text))} ${keeps}${blind.length < all.length ? "; the other pools go on." : "."}`,
     hand: checks,
   };
 }
 
-function stale({ status, statusAt, link }: Store): State | undefined {
-  if (!status || link.state !== "live" || Date.now() - statusAt < STALE_MS) return undefined;
+function stale({ status, statusAt, staleMs, link }: Store): State | undefined {
+  if (!status || link.state !== "live" || Date.now() - statusAt < staleMs) return undefined;
   return {
     tone: "warn",
-    what: `The newest figures are ${format.span((Date.now() - statusAt) / 1000)} old.`,
+    what: `The newest figures are ${format.span((Date.now() - statusAt) / 1000)} old, from ${format.time(statusAt)}.`,
     means: "The sidecar answers, and its tick is late. The host goes on by itself.",
   };
 }
@@ -207,7 +222,19 @@ function standby({ status }: Store): State | undefined {
   };
 }
 
-function mode({ status, ledger }: Store): State | undefined {
+/** Since when the mode is what it is, as far as that is known: the sidecar's start, or the reading that changed it. */
+function modeSince({ configuration, reloads }: Store): string {
+  const changed = reloads.findLast(
+    ({ result, changes }) =>
+      (result === "applied" || result === "approved") && changes.some(({ key }) => key === "mode"),
+  );
+  const start = configuration?.applied === 0 ? configuration.in_force_since_ms : undefined;
+  const since = start ?? changed?.at_ms;
+  return since === undefined ? "" : ` since ${format.time(since)}`;
+}
+
+function mode(page: Store): State | undefined {
+  const { status, ledger } = page;
   const fate = { observe: "observed", advise: "advised", act: undefined }[status?.mode ?? "act"];
   if (!fate) return undefined;
   const plans = ledger.newest().filter((change) => change.fate === fate);
@@ -220,10 +247,11 @@ function mode({ status, ledger }: Store): State | undefined {
     name: fate === "observed" ? "See what it would do" : "Look at it",
     press: () => store.set({ openChange: last.key, kind: "all", onlyPool: undefined }),
   };
+  const since = modeSince(page);
   const what =
     fate === "observed"
-      ? "Observe: Trimtab reads and changes nothing."
-      : "Advise: Trimtab says what it would try, and changes nothing.";
+      ? `Observe${since}: Trimtab reads and changes nothing.`
+      : `Advise${since}: Trimtab says what it would try, and changes nothing.`;
   const means =
     fate === "observed"
       ? `No lease is taken. Since its start it would have made ${changes}.${newest}`

@@ -1,8 +1,10 @@
 // Everything that the page knows, in one place. Views read it and are drawn again when it tells them to.
 
 import { useEffect, useReducer } from "preact/hooks";
+import { type Act, acts } from "./acts.ts";
 import { Ledger } from "./changes.ts";
 import type { Deed } from "./deeds.ts";
+import * as format from "./format.ts";
 import { History, unfold } from "./history.ts";
 import { listen } from "./live.ts";
 import type {
@@ -46,10 +48,17 @@ type Look = Looked extends infer L ? (L extends unknown ? Omit<L, "at"> : never)
 
 /** How many samples are read at first: some minutes. What is older comes as least and most of each pixel. */
 const HISTORY_SAMPLES = 1_200;
+/** How many commands are read at first, dry runs among them, and how many of the others are kept. */
+const COMMANDS_READ = 400;
+const COMMANDS_MAX = 200;
 /** How many columns of pixels an overview has. */
 const COLUMNS = 600;
 /** How long nothing moved before an overview is asked for, in milliseconds. */
 const PAUSE_MS = 120;
+
+/** What a reading is old after: so many milliseconds, or so many intervals where those are longer. */
+const STALE_MS = 5000;
+const STALE_INTERVALS = 3;
 
 /** How long a moved time must stand still before the whole page is drawn anew, in milliseconds. */
 const SETTLE_MS = 300;
@@ -82,6 +91,7 @@ type Choices = Pick<
   | "hands"
   | "help"
   | "profile"
+  | "checks"
 >;
 
 export class Store {
@@ -100,9 +110,15 @@ export class Store {
   looked: Looked | undefined;
   /** The pool whose hands are asked for. */
   hands: string | undefined;
+  /** Whether the list of checks is open. */
+  checks = false;
+  /** Of the sidecar; nothing until its metrics told. */
+  sidecarVersion: string | undefined;
+  /** The trial that was open at the last good reading, and when the host undoes it by itself. */
+  trial: { pool: string; generation: number; endsAt: number } | undefined;
   /** Whether the help is open. */
   help = false;
-  /** The newest commands and readings of the configuration, oldest first. */
+  /** The newest commands that were no dry runs, and readings of the configuration, oldest first. */
   commands: CommandEntry[] = [];
   reloads: ReloadEntry[] = [];
   /** The profile that is shown. */
@@ -113,7 +129,7 @@ export class Store {
   openChange: string | undefined;
   /** The change whose card is under the pointer. */
   hot: string | undefined;
-  kind: "all" | "kept" | "rolled back" | "planned" = "all";
+  kind: "all" | "kept" | "rolled back" | "planned" | "operator" = "all";
   onlyPool: string | undefined;
   /** Whether the sidecar has nothing that is older than what was read in full. */
   complete = true;
@@ -139,6 +155,7 @@ export class Store {
     });
     this.retryStream = () => stream.retry();
     void this.load();
+    void this.readVersion();
     setInterval(() => void this.checkReadiness(), 5000);
     setInterval(() => this.changed(), 1000);
   }
@@ -286,10 +303,10 @@ export class Store {
             get<{ entries: Entry[] }>(`${base}/decisions?limit=400&action=${action}`),
           ),
         ),
-        get<{ entries: CommandEntry[] }>(`${base}/decisions?limit=50&entry=command`),
+        get<{ entries: CommandEntry[] }>(`${base}/decisions?limit=${COMMANDS_READ}&entry=command`),
         get<{ entries: ReloadEntry[] }>(`${base}/decisions?limit=20&entry=reload`),
       ]);
-      this.commands = commands.entries;
+      for (const entry of commands.entries) this.command(entry);
       this.reloads = reloads.entries;
       this.history.merge(samples.samples);
       this.complete = samples.samples.length < HISTORY_SAMPLES;
@@ -316,9 +333,21 @@ export class Store {
     this.range = { seconds: read <= 90 ? 60 : read <= 450 ? 300 : 900, zoom: undefined };
   }
 
+  /** The sidecar's time between two looks at the host, in milliseconds. */
+  get intervalMs(): number {
+    const set = this.effective?.settings.find(({ key }) => key === "interval")?.value;
+    return (set && format.duration(format.unquoted(set))) || 1000;
+  }
+
+  /** A reading that is older than this, in milliseconds, is not live any more: three looks were missed, or five seconds. */
+  get staleMs(): number {
+    return Math.max(STALE_MS, STALE_INTERVALS * this.intervalMs);
+  }
+
   private takeStatus(status: HostStatus): void {
     this.status = status;
     this.statusAt = Date.now();
+    if (!status.absent) this.trial = openTrial(status);
     const pools = Object.keys(status.pools).filter((name) => status.pools[name]?.knobs.workers);
     if (!pools.includes(this.pool)) this.pool = busiest(status) ?? pools[0] ?? "";
   }
@@ -342,16 +371,29 @@ export class Store {
   }
 
   private enter(entry: Entry): void {
-    if (isCommand(entry)) this.commands = [...this.commands.slice(-49), entry];
+    if (isCommand(entry)) this.command(entry);
     else if (isReload(entry)) {
       this.reloads = [...this.reloads.slice(-19), entry];
       void this.loadConfiguration();
     } else this.ledger.add([entry]);
   }
 
+  private command(entry: CommandEntry): void {
+    if (entry.dry_run || this.commands.some(({ id }) => id === entry.id)) return;
+    const all = [...this.commands, entry].sort((left, right) => left.at_ms - right.at_ms);
+    this.commands = all.slice(-COMMANDS_MAX);
+  }
+
+  /** What operators did, newest first. */
+  get acts(): Act[] {
+    return acts(this.commands);
+  }
+
   private opened(): void {
     const wasLost = this.link.state === "lost";
     this.link = { state: "live" };
+    // It may be another program that answers now.
+    if (wasLost) void this.readVersion();
     // What was missed meanwhile: the stream brings entries after its last one, samples are fetched.
     if (wasLost) void this.load();
     this.changed();
@@ -375,6 +417,16 @@ export class Store {
     this.changed();
   }
 
+  private async readVersion(): Promise<void> {
+    try {
+      const text = await (await fetch("/metrics")).text();
+      this.sidecarVersion = /^trimtab_build_info\{version="([^"]*)"\}/m.exec(text)?.[1];
+    } catch {
+      // The footer goes without it.
+    }
+    this.changed();
+  }
+
   private async checkReadiness(): Promise<void> {
     try {
       const answer = await fetch("/readyz?verbose", { headers: { accept: "application/json" } });
@@ -384,6 +436,17 @@ export class Store {
     }
     this.changed();
   }
+}
+
+/** The host undoes a trial when its time is over, and sooner when the lease under which it was begun runs out. */
+function openTrial({ pools, sample, age_ms, lease_expires_in_ms }: HostStatus): Store["trial"] {
+  const found = Object.entries(pools).find(
+    ([, { trial_expires_in_ms }]) => trial_expires_in_ms !== undefined,
+  );
+  if (!found) return undefined;
+  const [pool, { generation, trial_expires_in_ms }] = found;
+  const left = Math.min(trial_expires_in_ms ?? 0, lease_expires_in_ms ?? Number.POSITIVE_INFINITY);
+  return { pool, generation, endsAt: sample.at_ms - (age_ms ?? 0) + left };
 }
 
 function isCommand(entry: Entry): entry is CommandEntry {

@@ -227,10 +227,20 @@ export interface DraftVerdict {
 
 export type CommandEntry = EntryHead & {
   entry: "command";
-  asked: { command: string; with?: { reason?: string } };
-  operator: { by: "socket"; uid: number } | { by: "token"; name: string };
+  asked: {
+    command: string;
+    with?: {
+      reason?: string;
+      pool?: string;
+      knob?: string;
+      value?: Value;
+      profile?: string;
+      for_ms?: number;
+    };
+  };
+  operator: { by: "socket"; uid: number; pid?: number } | { by: "token"; name: string; from?: string };
   dry_run: boolean;
-  outcome: { result: "done" | "partly" | "refused"; text?: string; detail?: string };
+  outcome: { result: "done" | "partly" | "refused"; text?: string; missing?: string; detail?: string };
 };
 
 export type ReloadEntry = EntryHead & {

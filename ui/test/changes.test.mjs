@@ -38,6 +38,40 @@ it("a verdict that comes before its beginning is joined with it", () => {
   assert.equal(change.judged.text, "Keeps it.");
 });
 
+function ended(sequence, status) {
+  return { ...decision(sequence, "hold", "Held: the trial ended."), reason: { kind: "trial_ended", status } };
+}
+
+it("a trial that the host ended is what the sidecar counts it as", () => {
+  for (const [status, fate] of [
+    ["expired", "rolled back"],
+    ["superseded", "rolled back"],
+    ["confirmed", "kept"],
+    ["trial", "trial"],
+  ]) {
+    const ledger = new Ledger();
+    ledger.add([decision(1, "try", "Tries it."), ended(2, status)]);
+    assert.equal(ledger.newest()[0].fate, fate, status);
+  }
+});
+
+it("a trial that the host refused was never made", () => {
+  const ledger = new Ledger();
+  const outcome = {
+    entry: "outcome",
+    action: "try",
+    generation: 1,
+    took_us: 1,
+    pool: "web",
+    instance: "one",
+  };
+  ledger.add([
+    decision(1, "try", "Tries it."),
+    { ...outcome, id: "boot-2", at_ms: 2, moment_ns: 2, text: "Refused.", reason: { kind: "refused" } },
+  ]);
+  assert.equal(ledger.newest()[0].fate, "refused");
+});
+
 it("decisions to hold are counted by reason, each once", () => {
   const ledger = new Ledger();
   const holds = [decision(1, "hold", "Held: a."), decision(2, "hold", "Held: b.")];

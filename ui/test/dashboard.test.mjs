@@ -48,7 +48,66 @@ function inked(page) {
   });
 }
 
+/**
+ * Notes, within the page, the ticks that the sidecar tells of, the changes that it begins, and at which tick the card of each is
+ * there. All by the moments in the sidecar's own messages, so that no clock of this machine matters.
+ */
+function noteWhenCardsCome(page) {
+  return page.evaluate(() => {
+    const noted = { ticks: [], begun: {}, shown: {} };
+    globalThis.noted = noted;
+    new BroadcastChannel("trimtab-events").onmessage = ({ data }) => {
+      if (data.kind !== "event") return;
+      const told = JSON.parse(data.data);
+      if (data.name === "status") noted.ticks.push(told.sample.moment_ns);
+      if (data.name === "decision" && told.action === "try")
+        noted.begun[told.change.generation] = told.moment_ns;
+    };
+    const look = () => {
+      for (const number of document.querySelectorAll(".d .d-w .n"))
+        noted.shown[number.textContent] ??= noted.ticks.at(-1) ?? 0;
+    };
+    new MutationObserver(look).observe(document.body, { childList: true, subtree: true });
+  });
+}
+
+/** Notes when each sample was read that the page hears of, or asks for, in the order of their times. */
+async function noteSamples(page) {
+  const asked = [];
+  page.on("response", async (answer) => {
+    if (!/\/samples\?/.test(answer.url()) || !answer.ok()) return;
+    const { samples } = await answer.json();
+    asked.push(...samples.map(({ at_ms }) => at_ms));
+  });
+  await page.evaluate(() => {
+    globalThis.heard = [];
+    new BroadcastChannel("trimtab-events").onmessage = ({ data }) => {
+      if (data.kind === "event" && data.name === "status")
+        globalThis.heard.push(JSON.parse(data.data).sample.at_ms);
+    };
+  });
+  return async () => {
+    const heard = await page.evaluate(() => globalThis.heard);
+    return [...new Set([...asked, ...heard])].sort((left, right) => left - right);
+  };
+}
+
 describe("the dashboard", () => {
+  it("shows a decision within two ticks of its making", async () => {
+    const page = await open();
+    await noteWhenCardsCome(page);
+    const late = await until("the card of a change that was begun meanwhile", () =>
+      page.evaluate(() => {
+        const { ticks, begun, shown } = globalThis.noted;
+        const change = Object.keys(begun).find((generation) => generation in shown);
+        if (change === undefined) return undefined;
+        return { ticks: ticks.filter((tick) => tick > begun[change] && tick <= shown[change]).length };
+      }),
+    );
+    assert.ok(late.ticks <= 2, `it was shown ${late.ticks} ticks later`);
+    await close(page);
+  });
+
   it("shows the pool with its figures, and charts that fill and move", async () => {
     const page = await open();
     await page.locator(".prow .p-name", { hasText: "web" }).waitFor();
@@ -70,8 +129,10 @@ describe("the dashboard", () => {
     );
     const cut = await page
       .locator(".ch-h")
-      .evaluateAll((heads) => heads.filter((head) => head.scrollWidth > head.clientWidth).length);
-    assert.equal(cut, 0, "no title of a chart is cut");
+      .evaluateAll((heads) =>
+        heads.filter((head) => head.scrollWidth > head.clientWidth).map((head) => head.textContent),
+      );
+    assert.deepEqual(cut, [], "no title of a chart is cut");
     await close(page);
   });
 
@@ -125,6 +186,9 @@ describe("the dashboard", () => {
       await page.locator(".d-h").first().click();
       assert.deepEqual(await violations(page), [], colorScheme);
       await shoot(page, `axe-${colorScheme}`);
+      await page.goto(`${sidecar.url}/plain`);
+      await page.getByRole("link", { name: "Load again" }).waitFor();
+      assert.deepEqual(await violations(page), [], `the plain page, ${colorScheme}`);
       await close(page);
     }
   });
@@ -164,16 +228,50 @@ describe("the dashboard", () => {
   it("says that it lost the sidecar, and goes on when that is back", async () => {
     const page = await open();
     await page.locator(".d-h").first().waitFor();
-    const changes = await page.locator(".d").count();
+    const cards = () => page.locator(".d").evaluateAll((all) => all.map(({ id }) => id));
+    const samples = async () => (await sidecar.api("/api/v1/hosts/hello/samples?limit=4000")).samples;
+    const before = await cards();
+    assert.ok(before.length > 0);
+    const told = await noteSamples(page);
+    await until("samples are told", async () => (await told()).length > 4);
+    const [oldest, newest] = [(await told()).at(0), (await told()).at(-1)];
     await sidecar.end("SIGKILL");
     await page.getByText("This page lost the sidecar").waitFor();
+    await page.getByText("If it was dead itself, that time stays a gap").waitFor();
     await shoot(page, "lost");
     sidecar = await Sidecar.start(service.directory, { port: sidecar.port });
     await page.getByText("This page lost the sidecar").waitFor({ state: "detached" });
     await until("the figures are new", async () =>
       (await page.locator(".facts").textContent()).includes("live"),
     );
-    assert.ok((await page.locator(".d").count()) >= Math.min(changes, 1), "what was known stays");
+    // All that the new sidecar read has come to the page, and what lies between is the time in which nobody looked.
+    const first = await until("the new sidecar has read some samples", async () => {
+      const fresh = (await samples()).map(({ at_ms }) => at_ms);
+      const known = new Set(await told());
+      return fresh.length > 8 && fresh.slice(0, -2).every((at) => known.has(at)) && fresh[0];
+    });
+    const times = (await told()).filter((at) => at >= oldest);
+    assert.ok(times.includes(newest) && times.includes(first));
+    const between = times.filter((at) => at > newest && at < first);
+    assert.ok(
+      between.every((at, index) => at - (between[index - 1] ?? newest) < 3000),
+      "until its end the old one was heard",
+    );
+    const missing = async () => {
+      const now = new Set(await cards());
+      return before.filter((card) => !now.has(card));
+    };
+    const showOlder = async () => {
+      const older = page.getByRole("button", { name: /Show older/ });
+      if (await older.count()) await older.click();
+    };
+    await showOlder();
+    assert.deepEqual(await missing(), [], "each card of before is there");
+    // A page that knows nothing of before is told the same by the new sidecar.
+    await page.reload();
+    await page.locator(".d-h").first().waitFor();
+    await showOlder();
+    await until("each card of before is told anew", async () => (await missing()).length === 0);
     await close(page);
   });
 
@@ -232,7 +330,7 @@ describe("what a host calls itself", () => {
     await page.getByText("<img src=x").first().waitFor();
     assert.equal(await page.evaluate(() => globalThis.caught), undefined);
     assert.equal(await page.locator("img").count(), 0);
-    await page.getByText("Observe: Trimtab reads and changes nothing.").waitFor();
+    await page.getByText(/Observe since .*: Trimtab reads and changes nothing\./).waitFor();
     await close(page);
   });
 });

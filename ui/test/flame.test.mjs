@@ -123,3 +123,24 @@ describe("eight hours", () => {
     await page.context().close();
   });
 });
+
+describe("a deep stack", () => {
+  it("opens with what moved in sight, its single calls in one row", async () => {
+    const page = await openPage(browser, sidecar.url);
+    const polls = Array.from({ length: 90 }, (_, at) => `<F${at} as core::future::Future>::poll`).join(";");
+    const body = `${polls};handle;parse 60 10\n${polls};handle;write 10 60\n`;
+    await page.route("**/flamegraph/change/*", (route) => route.fulfill({ body }));
+    await page.locator(".d-h", { hasText: "web" }).first().click();
+    await page.getByRole("button", { name: "Flamegraph before / after" }).click();
+    await page.locator(".fr.more3", { hasText: "write" }).waitFor();
+    await page.locator(".fr.less3", { hasText: "parse" }).waitFor();
+    assert.equal(await frames(page).count(), 5);
+    assert.deepEqual(await violations(page), []);
+    await page.getByRole("button", { name: /^90 calls, <F0 as .* to <F89 as .*press to show each$/ }).click();
+    await until("each call has a row", async () => (await frames(page).count()) >= 40);
+    await page.getByRole("button", { name: "Fold single calls again" }).click();
+    await until("they are one row again", async () => (await frames(page).count()) === 5);
+    assert.deepEqual(page.faults, []);
+    await page.context().close();
+  });
+});

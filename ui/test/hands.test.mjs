@@ -1,7 +1,9 @@
 // An operator's hands in a real browser: what each would do is shown first, a wrong token is refused, and each can be undone.
 
 import assert from "node:assert/strict";
+import { userInfo } from "node:os";
 import { after, before, describe, it } from "node:test";
+import { isDeepStrictEqual } from "node:util";
 import { openBrowser, openPage, Service, Sidecar, TOKEN, until, violations } from "./stage.mjs";
 
 let browser;
@@ -37,6 +39,12 @@ async function preview() {
 describe("an operator's hands", () => {
   it("are refused with a wrong token, which says so and keeps what was typed", async () => {
     await page.locator("#freeze").click();
+    await dialog().locator(".expected", { hasText: "No trial is open, so no value changes." }).waitFor();
+    const above = await dialog().evaluate((all) => {
+      const [will, token] = [all.querySelector(".expected"), all.querySelector("#dlg-token")];
+      return Boolean(will.compareDocumentPosition(token) & Node.DOCUMENT_POSITION_FOLLOWING);
+    });
+    assert.ok(above, "what it will do stands before the token");
     await page.locator("#dlg-reason").fill("release 4.3");
     await page.locator("#dlg-token").fill("f".repeat(32));
     await press("Show what it would do");
@@ -76,6 +84,78 @@ describe("an operator's hands", () => {
     assert.equal(await place(), at, "newer ones stand in one line above what is read");
     await page.getByRole("button", { name: /newer/ }).click();
     await until("they are shown", async () => (await place()) > at);
+  });
+
+  it("are rows of the list and marks of the lane, whoever did them and by which way", async () => {
+    const { uid } = userInfo();
+    await sidecar.shell("freeze", "--config", sidecar.file, "--reason", "by hand");
+    await sidecar.shell("unfreeze", "--config", sidecar.file);
+    await page.getByRole("radio", { name: "operators" }).click();
+    const rows = page.locator(".d .d-w");
+    // Neither a dry run nor what was refused for its token is one of them.
+    const expected = [
+      `user ${uid}: lift the freeze`,
+      `user ${uid}: freeze: “by hand”`,
+      "oncall: lift the freeze",
+      "oncall: freeze: “release 4.3”",
+    ];
+    await until("both operators are in the list, and nothing else", async () =>
+      isDeepStrictEqual(await rows.allTextContents(), expected),
+    );
+    await page.locator(".d-h", { hasText: "by hand" }).click();
+    const opened = async (text) => {
+      await page.locator(".d.open", { hasText: text }).waitFor();
+      return page.locator(".d.open").textContent();
+    };
+    const card = await opened("by hand");
+    assert.match(card, new RegExp(`user ${uid}, an operator.*over the operator's socket, process \\d+`));
+    await page.locator(".d-h", { hasText: "release 4.3" }).click();
+    assert.match(await opened("release 4.3"), /oncall, an operator.*over HTTP, from 127\.0\.0\.1/);
+    assert.deepEqual(await violations(page), []);
+    await page.getByRole("radio", { name: "5 min", exact: true }).click();
+    const marks = () =>
+      page.locator(".lane button").evaluateAll((all) => all.map((mark) => mark.getAttribute("aria-label")));
+    await until("an operator's mark is in the lane", async () =>
+      (await marks()).some((name) => /(Operator|decisions from) .*(oncall|user \d+): /.test(name)),
+    );
+    const later = await openPage(browser, sidecar.url);
+    await later.getByRole("radio", { name: "operators" }).click();
+    await until("who opens the page later sees them too", async () =>
+      isDeepStrictEqual(await later.locator(".d .d-w").allTextContents(), expected),
+    );
+    await later.context().close();
+    await page.getByRole("radio", { name: "all", exact: true }).click();
+  });
+
+  it("say what they would do by the newest reading, and ask the sidecar nothing without a token", async () => {
+    const fresh = await openPage(browser, sidecar.url);
+    const posts = [];
+    fresh.on("request", (request) => request.method() === "POST" && posts.push(request.url()));
+    await fresh.getByRole("button", { name: "Pin, switch the profile or reset: web" }).click();
+    await fresh.locator("dialog[open]").getByRole("button", { name: "Pin a knob…" }).click();
+    await fresh.locator("#dlg-value").fill("77");
+    await fresh.locator(".expected td", { hasText: /^77$/ }).waitFor();
+    assert.match(await fresh.locator(".expected").textContent(), /bounds are 10 to 100.*web workers\d+77$/);
+    assert.deepEqual(posts, []);
+    assert.deepEqual(await violations(fresh), []);
+    await fresh.context().close();
+  });
+
+  it("are told as commands of the shell where the sidecar takes none from a page", async (test) => {
+    const closed = await Sidecar.start(service.directory, { mode: "observe", name: "closed", tokens: false });
+    test.after(() => closed.end());
+    const other = await openPage(browser, closed.url);
+    await other.locator("#freeze").click();
+    await other.locator("#dlg-reason").fill("it's late");
+    const line = `trimtab freeze --reason 'it'\\''s late' --config ${closed.file}`;
+    await until(
+      "the command is told",
+      async () => (await other.locator(".elsewhere pre").textContent()) === line,
+    );
+    assert.equal(await other.locator("#dlg-token").count(), 0);
+    assert.match(await other.locator(".elsewhere").textContent(), /set intake\.token_file to its path/);
+    assert.deepEqual(await violations(other), []);
+    await other.context().close();
   });
 
   it("pin a knob for a time, and release it again", async () => {

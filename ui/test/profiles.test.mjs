@@ -37,6 +37,14 @@ describe("the profiles", () => {
     const row = section().locator(".eff tr", { hasText: "workers.max" });
     const line = good.split("\n").indexOf("max = 100") + 1;
     assert.match(await row.textContent(), new RegExp(`100web.toml, line ${line}$`));
+    for (const [knob, value] of [
+      ["cleanup", "300s"],
+      ["slab", "1KiB"],
+      ["object_pool", "100"],
+    ]) {
+      const other = section().locator(".eff tr", { hasText: `other_knobs.${knob}` });
+      assert.match(await other.textContent(), new RegExp(`${knob}${value}web.toml`), "with its unit");
+    }
     await section().getByRole("radio", { name: "the sidecar itself" }).click();
     const mode = section().locator(".eff tr", { hasText: /^mode/ });
     assert.match(await mode.textContent(), /trimtab.toml, line 1/);
@@ -80,11 +88,17 @@ describe("the profiles", () => {
     writeFileSync(file, good.replace("max = 100\n", "max = 1000\n"));
     const card = page.locator("#waiting");
     await card.getByText("profile.web.workers.max 100 → 1000").waitFor();
+    await page
+      .locator(".banner")
+      .getByText(/^1 change of the configuration waits for you since \d\d:\d\d:\d\d\.$/)
+      .waitFor();
     await card.getByRole("button", { name: "Approve…" }).click();
+    const expected = await page.locator("dialog[open] .expected").textContent();
+    assert.match(expected, /These keys come into force.*profile\.web\.workers\.max1001000$/);
     await page.locator("#dlg-token").fill(TOKEN);
     const dialog = page.locator("dialog[open]");
     await dialog.getByRole("button", { name: "Show what it would do" }).click();
-    await dialog.getByText(/approve 1 changed keys/).waitFor();
+    await dialog.getByText(/approve 1 changed key, far: profile\.web\.workers\.max 100 -> 1000/).waitFor();
     assert.equal((await configuration()).applied, applied, "a dry run applies nothing");
     await dialog.getByRole("button", { name: "Approve", exact: true }).click();
     await until("it is in force", async () => (await configuration()).applied === applied + 1);

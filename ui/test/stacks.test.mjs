@@ -53,3 +53,20 @@ it("names with spaces and numbers, and lines that are none, are read with care",
   assert.deepEqual([...root.calls.keys()], ["a b 7"]);
   assert.deepEqual(root.total, [0, 12]);
 });
+
+it("a run of single calls is one row until it is opened, and what moved is never in it", () => {
+  const runtime = Array.from({ length: 60 }, (_, at) => `poll${at}`).join(";");
+  const root = parse(`${runtime};work;parse 40 10\n${runtime};work;write 10 40\n`, true);
+  const folded = layout(root, "both", 0.004, () => false);
+  const rows = folded.map(({ frame, run, depth }) => [depth, run.length > 1 ? run.length : frame.name]);
+  assert.deepEqual(rows, [
+    [0, "all"],
+    [1, 60],
+    [2, "work"],
+    [3, "parse"],
+    [3, "write"],
+  ]);
+  const [, run] = folded;
+  const open = layout(root, "both", 0.004, (frame) => run.run.includes(frame));
+  assert.equal(open.length, 1 + 60 + 3, "each call has a row of its own");
+});

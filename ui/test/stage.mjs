@@ -1,6 +1,6 @@
 // What the tests of the page stand on: a real service under load, a real sidecar beside it, a real browser.
 
-import { spawn } from "node:child_process";
+import { execFile, spawn } from "node:child_process";
 import { once } from "node:events";
 import {
   copyFileSync,
@@ -18,6 +18,7 @@ import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
 import { chromium } from "playwright-core";
 
 const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
@@ -94,12 +95,22 @@ export const TOKEN = "0123456789abcdef0123456789abcdef";
 export class Sidecar {
   static async start(
     directory,
-    { mode = "act", port, interval = "250ms", profiles, host = "hello", name = "trimtab", more = "" } = {},
+    {
+      mode = "act",
+      port,
+      interval = "250ms",
+      profiles,
+      host = "hello",
+      name = "trimtab",
+      more = "",
+      tokens = true,
+    } = {},
   ) {
     const sidecar = new Sidecar();
     sidecar.port = port ?? (await freePort());
     sidecar.url = `http://127.0.0.1:${sidecar.port}`;
     const file = join(directory, `${name}.toml`);
+    sidecar.file = file;
     sidecar.ledger = join(directory, `${name}-ledger`);
     sidecar.profiles = join(directory, "profiles");
     mkdirSync(sidecar.profiles, { recursive: true });
@@ -113,7 +124,7 @@ export class Sidecar {
       `mode = "${mode}"\ninterval = "${interval}"\nprofiles = "${sidecar.profiles}"\n` +
         `[[hosts]]\nid = "${host}"\nsocket = "${directory}/control.sock"\n` +
         `[serve]\naddress = "127.0.0.1:${sidecar.port}"\n[ledger]\ndirectory = "${sidecar.ledger}"\n` +
-        `[intake]\ntoken_file = "${directory}/tokens"\n[flame]\nremember = "on"\n${more}`,
+        `${tokens ? `[intake]\ntoken_file = "${directory}/tokens"\n` : ""}[flame]\nremember = "on"\n${more}`,
     );
     sidecar.program = new Program("trimtab", ["run", "--config", file]);
     await until(`the sidecar answers; it said: ${sidecar.program.said}`, async () => {
@@ -126,6 +137,12 @@ export class Sidecar {
   async api(path) {
     const answer = await fetch(`${this.url}${path}`);
     return answer.json();
+  }
+
+  /** Commands it from the machine's own shell. */
+  async shell(...words) {
+    const { stdout } = await promisify(execFile)(join(programs, "trimtab"), words);
+    return stdout;
   }
 
   async end(signal) {
@@ -182,6 +199,20 @@ export async function openPage(browser, url, options = {}) {
   }
   await page.goto(url);
   return page;
+}
+
+/** Lets a page see an answer of the sidecar as another one would be; `change` makes it from the real one. */
+export async function alter(page, path, change) {
+  await page.route(path, async (route) => {
+    const answer = await route.fetch();
+    const made = change(await answer.json());
+    await route.fulfill({ status: answer.status(), json: made });
+  });
+}
+
+/** Lets a page hear nothing more of the sidecar's events, as if its loop stood still. */
+export async function mute(page) {
+  await page.route("**/api/v1/events*", () => {});
 }
 
 /** Keeps a picture of the page, where pictures are wanted. */

@@ -5,7 +5,7 @@ import { mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
-import { openBrowser, openPage, Service, Sidecar, shoot, until, violations } from "./stage.mjs";
+import { alter, mute, openBrowser, openPage, Service, Sidecar, shoot, until, violations } from "./stage.mjs";
 
 let browser;
 let service;
@@ -36,7 +36,9 @@ const bar = (page) => page.locator(".banner");
 describe("the state bar", () => {
   it("tells in observe mode what would have been done, and that nothing was", async (test) => {
     const page = await beside(test, { mode: "observe", name: "observe" });
-    await bar(page).getByText("Observe: Trimtab reads and changes nothing.").waitFor();
+    await bar(page)
+      .getByText(/Observe since \d\d:\d\d:\d\d: Trimtab reads and changes nothing\./)
+      .waitFor();
     await bar(page)
       .getByText(/it would have made [1-9]\d* changes?\. The newest: web workers from 10 to/)
       .waitFor();
@@ -54,7 +56,9 @@ describe("the state bar", () => {
 
   it("tells in advise mode what it would try", async (test) => {
     const page = await beside(test, { mode: "advise", name: "advise" });
-    await bar(page).getByText("Advise: Trimtab says what it would try").waitFor();
+    await bar(page)
+      .getByText(/Advise since \d\d:\d\d:\d\d: Trimtab says what it would try/)
+      .waitFor();
     await bar(page)
       .getByText(/So far [1-9]\d* changes?; set mode = "act" to let it\./)
       .waitFor();
@@ -82,8 +86,88 @@ describe("the state bar", () => {
     const page = await beside(test, {}, directory);
     await bar(page).getByText(`No host yet: hello at ${directory}/control.sock.`).waitFor();
     await bar(page).getByText("Start the service").waitFor();
+    await bar(page)
+      .getByText(/Asked in vain [1-9]\d* times since \d\d:\d\d:\d\d, again every 250\sms\./)
+      .waitFor();
+    await bar(page).getByRole("button", { name: "Run checks" }).click();
+    const checks = page.locator("dialog[open]");
+    await checks.getByText(/^1 of \d checks fails\.$/).waitFor();
+    const [worst] = await checks.locator("dt").allTextContents();
+    assert.equal(worst, "host hello fails", "what fails is read first");
+    assert.deepEqual(await violations(page), []);
+    await checks.getByRole("button", { name: "Close" }).click();
     await page.locator(".dot.bad").first().waitFor();
     assert.deepEqual(await violations(page), []);
+  });
+
+  it("tells of a pool that cannot be read, and since when", async (test) => {
+    const page = await beside(test, { mode: "observe", name: "blind" });
+    await page.locator(".dot:not(.warn)").first().waitFor();
+    await mute(page);
+    await alter(page, "**/status", (status) => {
+      const { web } = status.pools;
+      web.decision = { ...web.decision, reason: { kind: "blind" }, regime: "blind" };
+      web.text = "Held: the figures that would tell are missing.";
+      return status;
+    });
+    await page.reload();
+    await bar(page)
+      .getByText(/web cannot be read since \d\d:\d\d:\d\d\./)
+      .waitFor();
+    await bar(page)
+      .getByText(/It keeps \d+ workers/)
+      .waitFor();
+  });
+
+  it("tells that the sidecar's loop stands still, after as long as its interval allows", async (test) => {
+    const page = await beside(test, { mode: "act", name: "stale" });
+    await page.locator(".dot:not(.warn)").first().waitFor();
+    await mute(page);
+    await page.reload();
+    await bar(page)
+      .getByText(/The newest figures are [5-9]\ss old, from \d\d:\d\d:\d\d\./)
+      .waitFor();
+    // Where it looks once in half a minute, the same age is nothing to tell of.
+    await alter(page, "**/configuration/effective", (effective) => {
+      for (const setting of effective.settings) if (setting.key === "interval") setting.value = '"30s"';
+      return effective;
+    });
+    await page.reload();
+    const age = page.locator(".facts small", { hasText: "ago" });
+    await until("it is as old", async () => Number.parseFloat(await age.textContent()) > 6);
+    assert.equal(await page.getByText("The newest figures are").count(), 0);
+    assert.match(await page.locator(".facts").textContent(), /live/);
+  });
+
+  it("tells of a ledger that cannot be written", async (test) => {
+    const page = await beside(test, { name: "full" });
+    await alter(page, "**/readyz?verbose", (readiness) => {
+      readiness.checks.ledger = { ok: false, text: "the newest entry was not written: no space is left" };
+      return { ...readiness, ready: false };
+    });
+    await bar(page).getByText("The check “ledger” fails.").waitFor();
+    await bar(page).getByText("The newest entry was not written: no space is left.").waitFor();
+  });
+
+  it("tells when the host undoes by itself what nobody confirms", async (test) => {
+    const page = await beside(test, { name: "gone", mode: "observe" });
+    await page.locator(".dot:not(.warn)").first().waitFor();
+    let asked = 0;
+    await alter(page, "**/status", (status) => {
+      asked += 1;
+      if (asked > 1) return { ...status, absent: "gone", pools: {} };
+      status.pools.web.trial_expires_in_ms = 90_000;
+      status.pools.web.generation = 418;
+      return status;
+    });
+    // Each time it asks for events it is told to read everything anew.
+    await page.route("**/api/v1/events*", (route) =>
+      route.fulfill({ contentType: "text/event-stream", body: "event: resync\ndata: {}\n\n" }),
+    );
+    await page.reload();
+    await bar(page)
+      .getByText(/It undoes trial 418 of web by itself at \d\d:\d\d:\d\d at the latest\./)
+      .waitFor();
   });
 
   it("tells that a part of the ledger is gone", async (test) => {

@@ -8,13 +8,19 @@ mod cases;
 mod control;
 mod crowd;
 mod groups;
+mod many;
+mod others;
+mod points;
 mod proxy;
+pub(crate) mod schema;
+mod storm;
 mod table;
 mod wire;
 mod world;
 
 use anyhow::{Context, Result, bail, ensure};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 /// How much is run.
@@ -26,6 +32,15 @@ pub(crate) enum Extent {
     Full,
     /// One fault, as often as the quick set has it.
     Fault(String),
+}
+
+/// How the programs under test are built.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Build {
+    /// Quickly.
+    Debug,
+    /// As they are used.
+    Release,
 }
 
 /// What a case needs.
@@ -59,11 +74,32 @@ struct Case {
     run: fn(&Bench) -> Result<Outcome>,
 }
 
-const CASES: [Case; 17] = [
+const CASES: [Case; 25] = [
+    // The longest of those that go on beside others.
+    Case {
+        fault: "F44",
+        name: "a sidecar with few file descriptors, and many who connect",
+        run: cases::few_descriptors,
+    },
     Case {
         fault: "F01",
         name: "sidecars are killed at random times",
         run: cases::kill_sidecars,
+    },
+    Case {
+        fault: "F01",
+        name: "sidecars are killed at every named point",
+        run: points::kill_sidecars,
+    },
+    Case {
+        fault: "F01",
+        name: "hosts are killed, panic and hang at every named point",
+        run: points::hosts,
+    },
+    Case {
+        fault: "F49",
+        name: "a stage of the sidecar panics",
+        run: points::panics,
     },
     Case {
         fault: "F02",
@@ -116,11 +152,6 @@ const CASES: [Case; 17] = [
         run: control::unconfirmed,
     },
     Case {
-        fault: "F44",
-        name: "a sidecar with few file descriptors, and many who connect",
-        run: cases::few_descriptors,
-    },
-    Case {
         fault: "F36",
         name: "a host is killed for its memory",
         run: groups::out_of_memory,
@@ -141,13 +172,43 @@ const CASES: [Case; 17] = [
         run: groups::throttled,
     },
     Case {
+        fault: "F04",
+        name: "another process gets the host's number",
+        run: others::same_number,
+    },
+    Case {
+        fault: "F11",
+        name: "another version takes over",
+        run: others::other_version,
+    },
+    Case {
+        fault: "F12",
+        name: "a host with four thousand threads",
+        run: many::threads,
+    },
+    Case {
+        fault: "F35",
+        name: "clients that ask again outlive their cause",
+        run: storm::retries,
+    },
+    Case {
+        fault: "F48",
+        name: "many sidecars read one directory of profiles",
+        run: many::one_directory,
+    },
+    Case {
         fault: "F45",
         name: "a sidecar with 32 MiB, and many who listen",
         run: groups::little_memory,
     },
 ];
 
-/// Kills of sidecars in the quick set and in the full one.
+/// Cases that are about how fast something is, or that keep the machine busy by themselves: nothing else goes on beside them.
+const ALONE: [&str; 5] = ["F01", "F35", "F43", "F47", "F49"];
+/// The others mostly wait.
+const LANES: usize = 3;
+
+/// Kills in the quick set and in the full one, those at named points included.
 const KILLS_QUICK: usize = 300;
 const KILLS_FULL: usize = 10_000;
 
@@ -170,52 +231,68 @@ pub(crate) fn run(root: &Path, extent: &Extent) -> Result<()> {
         );
         return Ok(());
     }
-    let bench = bench(root, extent)?;
-    let mut failed = 0;
-    for case in chosen {
-        let (outcome, took) = crate::ci::shell::timed(|| (case.run)(&bench));
-        let seconds = took.as_secs();
-        match outcome {
-            Ok(Outcome::Held(what)) => println!(
-                "{} held     {seconds:>4} s  {}: {what}",
-                case.fault, case.name
-            ),
-            Ok(Outcome::NotRun(why)) => println!(
-                "{} not run  {seconds:>4} s  {}: {why}",
-                case.fault, case.name
-            ),
-            Err(error) => {
-                failed += 1;
-                println!(
-                    "{} BROKEN   {seconds:>4} s  {}: {error:#}",
-                    case.fault, case.name
-                );
-            }
-        }
-    }
+    let bench = bench(root, extent, Build::Debug, &["--features", "fail"])?;
+    let (alone, others): (Vec<&Case>, Vec<&Case>) = chosen
+        .into_iter()
+        .partition(|case| ALONE.contains(&case.fault));
+    let failed = carry_out(&bench, &others, LANES) + carry_out(&bench, &alone, 1);
     std::fs::remove_dir_all(&bench.directory).context("the bench cannot be cleared")?;
     ensure!(failed == 0, "{failed} cases found something");
     Ok(())
+}
+
+/// Sends cases that schemathesis makes of both documents to a live sidecar and a live host, and says how many.
+///
+/// # Errors
+/// When one of them was a server error, or it cannot be run.
+pub(crate) fn schemathesis(root: &Path, extent: schema::Extent) -> Result<String> {
+    let bench = bench(root, &Extent::Quick, Build::Debug, &[])?;
+    let sent = schema::run(root, &bench, extent);
+    std::fs::remove_dir_all(&bench.directory).context("the bench cannot be cleared")?;
+    sent
+}
+
+/// Runs cases, so many at a time, prints what came of each, and says how many found something.
+fn carry_out(bench: &Bench, cases: &[&Case], lanes: usize) -> usize {
+    let (next, failed) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    std::thread::scope(|scope| {
+        for _ in 0..lanes {
+            scope.spawn(|| {
+                while let Some(case) = cases.get(next.fetch_add(1, Ordering::SeqCst)) {
+                    let (outcome, took) = crate::ci::shell::timed(|| (case.run)(bench));
+                    failed.fetch_add(usize::from(outcome.is_err()), Ordering::SeqCst);
+                    let (verdict, what) = match outcome {
+                        Ok(Outcome::Held(what)) => ("held   ", what),
+                        Ok(Outcome::NotRun(why)) => ("not run", why),
+                        Err(error) => ("BROKEN ", format!("{error:#}")),
+                    };
+                    let (fault, name, seconds) = (case.fault, case.name, took.as_secs());
+                    println!("{fault} {verdict}  {seconds:>4} s  {name}: {what}");
+                }
+            });
+        }
+    });
+    failed.into_inner()
 }
 
 /// Measures a service beside a sidecar in trouble, and prints the table.
 ///
 /// # Errors
 /// When a request failed because of it.
-pub(crate) fn beside(root: &Path, requests: &str, pairs: &str) -> Result<()> {
+pub(crate) fn beside(root: &Path, build: Build, requests: &str, pairs: &str) -> Result<()> {
     let extent = beside::Extent {
         requests: requests.parse().context("how many requests?")?,
         pairs: pairs.parse().context("how many pairs?")?,
     };
-    let bench = bench(root, &Extent::Quick)?;
+    let bench = bench(root, &Extent::Quick, build, &[])?;
     let measured = beside::run(&bench, extent);
     std::fs::remove_dir_all(&bench.directory).context("the bench cannot be cleared")?;
     measured
 }
 
-/// Builds what is run, and a directory for it.
-fn bench(root: &Path, extent: &Extent) -> Result<Bench> {
-    let arguments = [
+/// Builds what is run, with or without the points at which it can be made to fail, and a directory for it.
+fn bench(root: &Path, extent: &Extent, build: Build, features: &[&str]) -> Result<Bench> {
+    let mut arguments = vec![
         "build",
         "--locked",
         "--bin",
@@ -223,20 +300,28 @@ fn bench(root: &Path, extent: &Extent) -> Result<Bench> {
         "--bin",
         "trimtab-prof",
         "--example",
-        "hello_host",
+        "campaign_host",
     ];
+    arguments.extend(features);
+    if build == Build::Release {
+        arguments.push("--release");
+    }
     crate::ci::shell::cargo(root, &arguments)?;
     let metadata = cargo_metadata::MetadataCommand::new()
         .current_dir(root)
         .no_deps()
         .exec()
         .context("cargo does not say where it builds")?;
-    let built = metadata.target_directory.as_std_path().join("debug");
+    let profile = match build {
+        Build::Debug => "debug",
+        Build::Release => "release",
+    };
+    let built = metadata.target_directory.as_std_path().join(profile);
     let directory = std::env::temp_dir().join(format!("trimtab-chaos-{}", std::process::id()));
     std::fs::create_dir_all(&directory).context("no directory for the campaign")?;
     Ok(Bench {
         sidecar: built.join("trimtab"),
-        host: built.join("examples/hello_host"),
+        host: built.join("examples/campaign_host"),
         directory,
         kills: if *extent == Extent::Full {
             KILLS_FULL

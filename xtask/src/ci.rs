@@ -2,7 +2,7 @@
 //!
 //! The order is from cheap to dear, so that a slip of the pen is told within seconds and the demo runs last.
 
-mod browser;
+pub(crate) mod browser;
 mod demo;
 pub(crate) mod shell;
 
@@ -27,7 +27,7 @@ struct Step {
     run: fn(&Path) -> Result<Option<String>>,
 }
 
-const STEPS: [Step; 12] = [
+const STEPS: [Step; 13] = [
     step("format", true, |root| {
         shell::cargo(root, &["fmt", "--all", "--check"]).map(|()| None)
     }),
@@ -63,9 +63,15 @@ const STEPS: [Step; 12] = [
     step("chaos", false, |root| {
         crate::chaos::run(root, &crate::chaos::Extent::Quick).map(|()| None)
     }),
+    step("schemathesis", false, |root| {
+        let extent = crate::chaos::schema::Extent::Seconds(SCHEMATHESIS_S);
+        crate::chaos::schemathesis(root, extent).map(Some)
+    }),
     step("demo", false, |root| demo(root).map(Some)),
 ];
 
+/// How long schemathesis asks each of the two servers, in seconds.
+pub(crate) const SCHEMATHESIS_S: u64 = 20;
 /// How long the demo runs, in seconds.
 const DEMO_SECONDS: &str = "20";
 /// Where it writes what came of it.

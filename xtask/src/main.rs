@@ -14,6 +14,7 @@ mod terminal;
 mod tidy;
 mod tree;
 
+use chaos::schema::Extent;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -22,15 +23,19 @@ usage: cargo xtask <chore>
 
   tidy               check the rules of the repository that no compiler checks
   openapi [--check]  write docs/*.openapi.json; with --check only compare them
+  book               make the site of docs/ with mdBook, in target/book
   ci --from STEP     run what a change must pass from one step on
   ci [--quick]       run all that a change must pass; with --quick leave out the
                      documentation, cargo-deny, chaos and the demo
   chaos [--quick | --full | --fault F13]
                      do bad things to real sidecars and hosts, and look
   terminal           record `trimtab top` beside the demo into docs/images
-  beside REQUESTS PAIRS
+  beside [--release] REQUESTS PAIRS
                      a service beside a sidecar that is killed, hung or flooding,
-                     against the same without; 1000000 25 for the record";
+                     against the same without; 1000000 25 for the record
+  schemathesis [--cases N]
+                     cases made of both OpenAPI documents against live servers;
+                     10000 for the record";
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -40,6 +45,7 @@ fn main() -> ExitCode {
         ["tidy"] => tidy::run(&root),
         ["openapi"] => openapi::write(&root),
         ["openapi", "--check"] => openapi::check(&root),
+        ["book"] => ci::shell::book(&root),
         ["ci"] => ci::run(&root, ci::Extent::Full),
         ["ci", "--quick"] => ci::run(&root, ci::Extent::Quick),
         ["ci", "--from", step] => ci::run_from(&root, step),
@@ -49,7 +55,15 @@ fn main() -> ExitCode {
             chaos::run(&root, &chaos::Extent::Fault((*fault).to_owned()))
         }
         ["terminal"] => terminal::run(&root),
-        ["beside", requests, pairs] => chaos::beside(&root, requests, pairs),
+        ["beside", requests, pairs] => chaos::beside(&root, chaos::Build::Debug, requests, pairs),
+        ["beside", "--release", requests, pairs] => {
+            chaos::beside(&root, chaos::Build::Release, requests, pairs)
+        }
+        ["schemathesis"] => schemathesis(&root, Extent::Seconds(ci::SCHEMATHESIS_S)),
+        ["schemathesis", "--cases", cases] => match cases.parse() {
+            Ok(cases) => schemathesis(&root, Extent::Cases(cases)),
+            Err(_) => Err(anyhow::anyhow!("how many cases?")),
+        },
         ["help" | "--help" | "-h"] => {
             println!("{USAGE}");
             return ExitCode::SUCCESS;
@@ -66,6 +80,11 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn schemathesis(root: &Path, extent: Extent) -> anyhow::Result<()> {
+    println!("{}", chaos::schemathesis(root, extent)?);
+    Ok(())
 }
 
 /// The directory of the workspace, which is the parent of this package's. Cargo says at run time where that is; what it said

@@ -9,11 +9,13 @@
 //! and people.
 //!
 //! [`limits`] has the source of the host's movable limit, exchanged word for word but for one thing: its locks and atomics are
-//! shuttle's, which decides at each of them which thread goes on. The tests run it through many schedules.
+//! shuttle's, which decides at each of them which thread goes on. The tests run it through many schedules. [`looms`] has it once more with
+//! locks and atomics of loom, which goes through all orders of few threads and knows what weak memory may show.
 
 pub mod bug;
 pub mod campaign;
 pub mod host;
 pub mod limits;
+pub mod looms;
 pub mod model;
 pub mod spec;

@@ -1,8 +1,5 @@
 //! The host's movable limit under shuttle, as it is and with one line wrong.
 
-use std::sync::Arc;
-use std::task::{Context, Wake, Waker};
-
 include!(concat!(env!("OUT_DIR"), "/limits.rs"));
 
 /// A limit, whichever copy of it.
@@ -23,17 +20,18 @@ pub trait Limit: Send + Sync + 'static {
     fn burn(&self, burnt: bool);
 }
 
-/// Wakes a thread of shuttle's.
-struct Unpark(shuttle::thread::Thread);
-
-impl Wake for Unpark {
-    fn wake(self: Arc<Self>) {
-        self.0.unpark();
-    }
-}
-
 macro_rules! copies {
-    ($($copy:ident: $name:ident),*) => {$(
+    ($library:ident: $($copy:ident: $name:ident),*) => {
+        /// Wakes a thread of the library's.
+        struct Unpark($library::thread::Thread);
+
+        impl std::task::Wake for Unpark {
+            fn wake(self: std::sync::Arc<Self>) {
+                self.0.unpark();
+            }
+        }
+
+        $(
         #[doc = concat!("The copy `", stringify!($copy), "`.")]
         #[derive(Debug)]
         pub struct $name($copy::limit::Limit);
@@ -50,13 +48,14 @@ macro_rules! copies {
                     Answer::Admitted(_) => {}
                     Answer::Full => return false,
                     Answer::Waits(waiter) => {
-                        let waker = Waker::from(Arc::new(Unpark(shuttle::thread::current())));
-                        let context = Context::from_waker(&waker);
+                        let unpark = Unpark($library::thread::current());
+                        let waker = std::task::Waker::from(std::sync::Arc::new(unpark));
+                        let context = std::task::Context::from_waker(&waker);
                         loop {
                             match waiter.poll(&context) {
                                 Standing::Admitted(_) => break,
                                 Standing::Refused => return false,
-                                Standing::Waiting => shuttle::thread::park(),
+                                Standing::Waiting => $library::thread::park(),
                             }
                         }
                     }
@@ -86,7 +85,10 @@ macro_rules! copies {
     )*};
 }
 
+pub(crate) use copies;
+
 copies! {
+    shuttle:
     real: Real,
     forgets_who_came_meanwhile: ForgetsWhoCameMeanwhile,
     takes_above_the_limit: TakesAboveTheLimit,

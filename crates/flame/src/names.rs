@@ -11,6 +11,7 @@ use crate::module::{Module, ModuleId, Modules};
 use crate::stacks::{Frame, Stacks};
 use blazesym::symbolize::source::{Elf, Source};
 use blazesym::symbolize::{Input, Symbolized, Symbolizer};
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::path::PathBuf;
@@ -246,6 +247,18 @@ fn place_name(module: &Module, offset: u64) -> Box<str> {
 
 /// A name without what would break a line, a list of calls or a reader's screen, and not too long.
 pub(crate) fn clean(name: &str) -> Box<str> {
+    as_clean(name).into()
+}
+
+/// The same, without a copy of what is clean already, as nearly every name is.
+pub(crate) fn as_clean(name: &str) -> Cow<'_, str> {
+    let is_plain = |byte: &u8| matches!(byte, b'!'..=b'~') && *byte != b';';
+    if name.len() <= NAME_BYTES_MAX
+        && name.as_bytes().first().is_some_and(is_plain)
+        && name.bytes().all(|byte| byte == b' ' || is_plain(&byte))
+    {
+        return Cow::Borrowed(name);
+    }
     let is_hidden = |letter: char| {
         letter.is_control()
             || matches!(letter, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
@@ -260,9 +273,9 @@ pub(crate) fn clean(name: &str) -> Box<str> {
         cleaned.push('…');
     }
     if cleaned.trim().is_empty() {
-        return "[no name]".into();
+        return Cow::Borrowed("[no name]");
     }
-    cleaned.into()
+    Cow::Owned(cleaned)
 }
 
 #[cfg(test)]
@@ -273,6 +286,14 @@ mod tests {
     fn a_name_cannot_break_a_line_or_hide_anything() {
         assert_eq!(&*clean("a;b\nc\u{1b}[31m\u{202e}d"), "a:bc[31md");
         assert_eq!(&*clean(" \n"), "[no name]");
+        assert!(matches!(
+            as_clean("core::fmt::Write for T"),
+            Cow::Borrowed(_)
+        ));
+        assert!(matches!(
+            as_clean(&"a".repeat(NAME_BYTES_MAX + 1)),
+            Cow::Owned(_)
+        ));
         let long = clean(&"ä".repeat(NAME_BYTES_MAX));
         assert!(long.len() <= NAME_BYTES_MAX + 3 && long.ends_with('…'));
     }

@@ -6,7 +6,8 @@
 use crate::module::{ModuleId, Modules};
 use crate::record::Sample;
 use framehop::{
-    CacheNative, Error, FrameAddress, MayAllocateDuringUnwind, Unwinder as _, UnwinderNative,
+    CacheNative, Error, FrameAddress, MayAllocateDuringUnwind, UnwindRegsNative, Unwinder as _,
+    UnwinderNative,
 };
 use std::sync::Arc;
 
@@ -165,7 +166,7 @@ impl Space {
         calls: &mut Vec<u64>,
     ) -> End {
         calls.clear();
-        let Some((instruction, pointer, registers)) = machine::registers(sample) else {
+        let Some((instruction, pointer, mut registers)) = machine::registers(sample) else {
             return End::Complete;
         };
         let stack = sample.stack;
@@ -175,16 +176,14 @@ impl Space {
             Ok(u64::from_ne_bytes(*bytes))
         };
         let copied = u64::try_from(stack.len()).unwrap_or(u64::MAX);
-        let mut frames = self
-            .unwinder
-            .iter_frames(instruction, registers, cache, &mut read);
+        let mut frame = FrameAddress::from_instruction_pointer(instruction);
         loop {
-            match frames.next() {
-                Ok(Some(_)) if calls.len() >= DEPTH_MAX => return End::Truncated,
-                Ok(Some(frame)) => calls.push(match frame {
-                    FrameAddress::InstructionPointer(address) => address,
-                    FrameAddress::ReturnAddress(after) => after.get() - 1,
-                }),
+            if calls.len() >= DEPTH_MAX {
+                return End::Truncated;
+            }
+            calls.push(frame.address_for_lookup());
+            match self.caller(frame, &mut registers, cache, &mut read) {
+                Ok(Some(caller)) => frame = caller,
                 Ok(None) | Err(Error::ReturnAddressIsNull) => return End::Complete,
                 Err(Error::CouldNotReadStack(address)) => {
                     let above = address.checked_sub(pointer);
@@ -199,6 +198,36 @@ impl Space {
                 }
                 Err(_) => return End::Broken,
             }
+        }
+    }
+
+    /// Who called, and the registers there.
+    fn caller(
+        &self,
+        frame: FrameAddress,
+        registers: &mut UnwindRegsNative,
+        cache: &mut Cache,
+        read: &mut impl FnMut(u64) -> Result<u64, ()>,
+    ) -> Result<Option<FrameAddress>, Error> {
+        let here = *registers;
+        let is_code = |address: u64| self.place(address) != Place::Nowhere;
+        let at = frame.address_for_lookup();
+        let found = self
+            .unwinder
+            .unwind_frame(frame, registers, cache, read)
+            .map(|after| after.and_then(FrameAddress::from_return_address));
+        if self.place(at) != Place::Made {
+            return found;
+        }
+        match found {
+            Ok(Some(caller)) if is_code(caller.address_for_lookup()) => Ok(Some(caller)),
+            _ => match machine::behind_a_trampoline(here, read) {
+                Some((after, above)) if is_code(after.address_for_lookup()) => {
+                    *registers = above;
+                    Ok(Some(after))
+                }
+                _ => found,
+            },
         }
     }
 }
@@ -223,8 +252,8 @@ fn executable(line: &str) -> Option<((u64, u64), u64, &str)> {
 #[cfg(target_arch = "x86_64")]
 mod machine {
     use crate::record::Sample;
-    use framehop::UnwindRegsNative;
     use framehop::x86_64::Reg;
+    use framehop::{FrameAddress, UnwindRegsNative};
 
     /// The general registers in the order of the kernel's bits; the instruction's address is between them.
     const ORDER: [Option<Reg>; 17] = [
@@ -261,14 +290,27 @@ mod machine {
         }
         Some((instruction, pointer, registers))
     }
+
+    /// Made code that was itself called only to call something else, as CPython has a piece of for each function (`-X perf`):
+    /// it lowers the pointer by one word, so its own return address stands right above, and it keeps no frame pointer.
+    pub(super) fn behind_a_trampoline(
+        here: UnwindRegsNative,
+        read: &mut impl FnMut(u64) -> Result<u64, ()>,
+    ) -> Option<(FrameAddress, UnwindRegsNative)> {
+        let after = read(here.sp().checked_add(8)?).ok()?;
+        let mut above = here;
+        above.set_ip(after);
+        above.set_sp(here.sp().checked_add(16)?);
+        Some((FrameAddress::from_return_address(after)?, above))
+    }
 }
 
 /// The registers that unwinding begins with.
 #[cfg(target_arch = "aarch64")]
 mod machine {
     use crate::record::Sample;
-    use framehop::UnwindRegsNative;
     use framehop::aarch64::PtrAuthMask;
+    use framehop::{FrameAddress, UnwindRegsNative};
 
     pub(super) fn registers(sample: &Sample<'_>) -> Option<(u64, u64, UnwindRegsNative)> {
         let (frame, link, pointer) = (
@@ -279,6 +321,14 @@ mod machine {
         let mask = PtrAuthMask::new_24_40();
         let registers = UnwindRegsNative::new_with_ptr_auth_mask(mask, link, pointer, frame);
         Some((sample.register(32)?, pointer, registers))
+    }
+
+    /// Here made code keeps frame pointers.
+    pub(super) fn behind_a_trampoline(
+        _here: UnwindRegsNative,
+        _read: &mut impl FnMut(u64) -> Result<u64, ()>,
+    ) -> Option<(FrameAddress, UnwindRegsNative)> {
+        None
     }
 }
 

@@ -1,18 +1,22 @@
 //! Named stacks as a tree with numbers: what is drawn, compared and written.
 
-use crate::names::{Names, clean};
+use crate::names::{Names, as_clean};
 use crate::stacks::{Counts, Frame, Stacks};
-use std::collections::HashMap;
+use hashbrown::{DefaultHashBuilder, HashTable};
+use std::hash::BuildHasher;
 
 /// A tree of named calls. Each node has what was counted in itself, on either side of a comparison; a plain profile uses the
 /// first side only.
 #[derive(Clone, Debug, Default)]
 pub struct Tree {
     names: Vec<Box<str>>,
-    by_name: HashMap<Box<str>, u32>,
+    /// Places among the names, found by the name itself.
+    by_name: HashTable<u32>,
     /// A parent comes before its children.
     nodes: Vec<Node>,
-    by_step: HashMap<(u32, u32), u32>,
+    /// Places among the nodes, found by their parent and name. A map of its own keys would hold all of that twice.
+    by_step: HashTable<u32>,
+    hasher: DefaultHashBuilder,
     counts: Vec<[u64; 2]>,
 }
 
@@ -129,7 +133,7 @@ impl Tree {
     ) {
         let mut at = NONE;
         for call in calls {
-            at = self.child(at, &clean(call));
+            at = self.child(at, &as_clean(call));
         }
         if at != NONE {
             self.raise(
@@ -313,23 +317,50 @@ impl Tree {
     }
 
     fn child(&mut self, parent: u32, name: &str) -> u32 {
-        let name = match self.by_name.get(name) {
-            Some(known) => *known,
-            None => {
-                let id = count32(self.names.len());
-                self.names.push(name.into());
-                self.by_name.insert(name.into(), id);
-                id
-            }
+        let name = self.name_id(name);
+        let Self {
+            nodes,
+            by_step,
+            hasher,
+            ..
+        } = self;
+        let hash = |node: &Node| hasher.hash_one((node.parent, node.name));
+        let node = Node {
+            parent,
+            name,
+            own: NONE,
         };
-        *self.by_step.entry((parent, name)).or_insert_with(|| {
-            self.nodes.push(Node {
-                parent,
-                name,
-                own: NONE,
-            });
-            count32(self.nodes.len() - 1)
-        })
+        let is_it = |at: &u32| {
+            let known = &nodes[index(*at)];
+            known.parent == parent && known.name == name
+        };
+        let hashed = hash(&node);
+        if let Some(known) = by_step.find(hashed, is_it) {
+            return *known;
+        }
+        let at = count32(nodes.len());
+        nodes.push(node);
+        *by_step
+            .insert_unique(hashed, at, |at| hash(&nodes[index(*at)]))
+            .get()
+    }
+
+    fn name_id(&mut self, name: &str) -> u32 {
+        let Self {
+            names,
+            by_name,
+            hasher,
+            ..
+        } = self;
+        let hashed = hasher.hash_one(name);
+        if let Some(known) = by_name.find(hashed, |id| &*names[index(*id)] == name) {
+            return *known;
+        }
+        let id = count32(names.len());
+        names.push(name.into());
+        *by_name
+            .insert_unique(hashed, id, |id| hasher.hash_one(&*names[index(*id)]))
+            .get()
     }
 }
 

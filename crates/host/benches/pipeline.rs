@@ -2,13 +2,15 @@
 //!
 //! Both have three stages of four workers with bounded queues of 64 between them. By hand each stage's workers share the receiver
 //! of an mpsc channel behind an async mutex and send into the next channel: no figures, no knobs, no order, and a panic ends a
-//! worker. It is measured with work of some microseconds, as stages have, and with work that does nothing, which shows the bare
+//! worker. It is measured with work of three microseconds, as stages have, and with work that does nothing, which shows the bare
 //! cost of handing on.
 //!
-//! Goal: at least 90 % of the throughput of the one by hand, with work of some microseconds.
+//! Goal: at least 90 % of the throughput of the one by hand, with work of three microseconds.
 
 #[path = "support/pairs.rs"]
 mod pairs;
+#[path = "support/work.rs"]
+mod work;
 
 use std::convert::Infallible;
 use std::hint::black_box;
@@ -17,6 +19,7 @@ use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinSet;
 use trimtab_host::pipeline::{Pipeline, Stage};
 use trimtab_sys::clock::boot_ns;
+use work::{steps_of_a_microsecond, work};
 
 const ROUNDS: usize = 25;
 const WORKERS: u64 = 4;
@@ -28,7 +31,7 @@ fn main() {
         .build()
         .expect("a runtime");
     for (what, steps, items) in [
-        ("work of some us", 2_000, 6_000),
+        ("work of 3 us", 3 * steps_of_a_microsecond(), 6_000),
         ("work that does nothing", 0, 40_000),
     ] {
         let rounds = pairs::rounds(
@@ -40,18 +43,13 @@ fn main() {
     }
 }
 
-/// Computes for some steps of a few nanoseconds each.
-async fn work(seed: u32, steps: u32) -> u32 {
-    (0..steps).fold(seed, |sum, step| black_box(sum ^ step.rotate_left(5)))
-}
-
 async fn piped(steps: u32, items: u32) -> u64 {
     let stage = |name| {
         Stage::new(name)
             .workers(WORKERS, 1..=64)
             .queue_limit(QUEUE, 1..=1_000)
     };
-    let step = move |item| async move { Ok::<_, Infallible>(work(item, steps).await) };
+    let step = move |item| async move { Ok::<_, Infallible>(work(item, steps)) };
     let (pipeline, mut outlet) = Pipeline::builder()
         .stage(stage("one"), step)
         .stage(stage("two"), step)
@@ -86,7 +84,7 @@ async fn by_hand(steps: u32, items: u32) -> u64 {
                 loop {
                     let item = shared.lock().await.recv().await;
                     let Some(item) = item else { break };
-                    if next.send(work(item, steps).await).await.is_err() {
+                    if next.send(work(item, steps)).await.is_err() {
                         break;
                     }
                 }

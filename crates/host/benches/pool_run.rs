@@ -2,16 +2,19 @@
 //!
 //! Goal: `Pool::run` in place has at least 85 % of the throughput of spawn and await. Work that is spawned *and* runs in a pool
 //! pays for both; how much that matters depends on the work, so it is shown for work that does nothing and for work of
-//! some microseconds.
+//! a microsecond.
 
 #[path = "support/pairs.rs"]
 mod pairs;
+#[path = "support/work.rs"]
+mod work;
 
 use std::hint::black_box;
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 use trimtab_host::pool::Pool;
 use trimtab_sys::clock::boot_ns;
+use work::{steps_of_a_microsecond, work};
 
 const ROUNDS: usize = 30;
 const CALLERS: u32 = 4;
@@ -27,20 +30,20 @@ fn main() {
         .build()
         .expect("a valid pool");
     compare(&runtime, &pool, "in place", 0, |pool, steps| async move {
-        pool.run(work(steps)).await.ok()
+        pool.run(compute(steps)).await.ok()
     });
     compare(&runtime, &pool, "in a task", 0, in_a_task);
     compare(
         &runtime,
         &pool,
-        "in a task, work of some us",
-        400,
+        "in a task, work of 1 us",
+        steps_of_a_microsecond(),
         in_a_task,
     );
 }
 
 async fn in_a_task(pool: Pool, steps: u32) -> Option<u32> {
-    let run = async move { pool.run(work(steps)).await };
+    let run = async move { pool.run(compute(steps)).await };
     tokio::spawn(run).await.expect("it does not panic").ok()
 }
 
@@ -55,7 +58,7 @@ fn compare<F>(
 {
     let spawned = || {
         thousands_a_second(runtime, move || async move {
-            tokio::spawn(work(steps)).await.ok()
+            tokio::spawn(compute(steps)).await.ok()
         })
     };
     let pooled = || {
@@ -66,9 +69,8 @@ fn compare<F>(
     pairs::report(&format!("Pool::run {how} / spawn"), "k/s", &rounds);
 }
 
-/// Computes for some steps of a few nanoseconds each.
-async fn work(steps: u32) -> u32 {
-    (0..steps).fold(7, |sum, step| black_box(sum ^ step.rotate_left(5)))
+async fn compute(steps: u32) -> u32 {
+    work(7, steps)
 }
 
 /// Round trips by several callers, in thousands a second.

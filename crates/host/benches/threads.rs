@@ -5,6 +5,8 @@
 
 #[path = "support/pairs.rs"]
 mod pairs;
+#[path = "support/work.rs"]
+mod work;
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -12,6 +14,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::Thread;
 use trimtab_host::threads::{Scaling, ThreadPool};
 use trimtab_sys::clock::boot_ns;
+use work::{steps_of_a_microsecond, work};
 
 const ROUNDS: usize = 300;
 /// Some milliseconds, so that many rounds fit between what else the machine does.
@@ -31,7 +34,7 @@ fn main() {
         .scaling(Scaling::Never)
         .build()
         .expect("a valid pool");
-    let steps = calibrate();
+    let steps = steps_of_a_microsecond();
     spawn_from_outside(&rayon, &pool, steps);
     spawn_from_a_job(&rayon, &pool, steps);
     fork_uneven(&rayon, &pool, steps);
@@ -44,7 +47,7 @@ fn spawn_from_outside(rayon: &rayon::ThreadPool, pool: &ThreadPool, steps: u32) 
         let began = boot_ns();
         for _ in 0..JOBS {
             let count = Arc::clone(&count);
-            rayon.spawn(move || count.one_done(work(steps)));
+            rayon.spawn(move || count.one_done(work(7, steps)));
         }
         count.thousands_a_second(began)
     };
@@ -53,7 +56,7 @@ fn spawn_from_outside(rayon: &rayon::ThreadPool, pool: &ThreadPool, steps: u32) 
         let began = boot_ns();
         for _ in 0..JOBS {
             let count = Arc::clone(&count);
-            let job = move || count.one_done(work(steps));
+            let job = move || count.one_done(work(7, steps));
             pool.spawn(job).expect("there is room");
         }
         count.thousands_a_second(began)
@@ -69,7 +72,7 @@ fn spawn_from_a_job(rayon: &rayon::ThreadPool, pool: &ThreadPool, steps: u32) {
         rayon.spawn(move || {
             for _ in 0..JOBS {
                 let count = Arc::clone(&all);
-                rayon::spawn(move || count.one_done(work(steps)));
+                rayon::spawn(move || count.one_done(work(7, steps)));
             }
         });
         count.thousands_a_second(began)
@@ -80,7 +83,7 @@ fn spawn_from_a_job(rayon: &rayon::ThreadPool, pool: &ThreadPool, steps: u32) {
         let bring = move || {
             for _ in 0..JOBS {
                 let count = Arc::clone(&all);
-                let job = move || count.one_done(work(steps));
+                let job = move || count.one_done(work(7, steps));
                 inner.spawn(job).expect("there is room");
             }
         };
@@ -107,7 +110,7 @@ fn fork_uneven(rayon: &rayon::ThreadPool, pool: &ThreadPool, steps: u32) {
             let done: Vec<AtomicU32> = sizes.iter().map(|_| AtomicU32::new(0)).collect();
             rayon.scope(|scope| {
                 for (size, done) in sizes.iter().zip(&done) {
-                    scope.spawn(move |_| done.store(work(*size), Ordering::Relaxed));
+                    scope.spawn(move |_| done.store(work(7, *size), Ordering::Relaxed));
                 }
             });
             black_box(done);
@@ -119,7 +122,7 @@ fn fork_uneven(rayon: &rayon::ThreadPool, pool: &ThreadPool, steps: u32) {
         for _ in 0..FORKS {
             let jobs = sizes.iter().map(|size| {
                 let size = *size;
-                move || work(size)
+                move || work(7, size)
             });
             black_box(pool.fork(jobs));
         }
@@ -156,23 +159,6 @@ impl Countdown {
         }
         f64::from(JOBS) * 1e3 / micros(began_ns)
     }
-}
-
-fn work(steps: u32) -> u32 {
-    (0..steps).fold(7, |sum, step| black_box(sum ^ step.rotate_left(5)))
-}
-
-/// How many steps of work take a microsecond, at the best of some tries.
-fn calibrate() -> u32 {
-    const STEPS: u32 = 1_000_000;
-    let best = (0..20).map(|_| {
-        let began = boot_ns();
-        black_box(work(STEPS));
-        micros(began)
-    });
-    let best_us = best.fold(f64::INFINITY, f64::min);
-    let steps = (1..STEPS).find(|steps| f64::from(*steps) * best_us >= f64::from(STEPS));
-    steps.expect("a step takes less than a microsecond")
 }
 
 fn micros(began_ns: u64) -> f64 {

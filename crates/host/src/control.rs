@@ -6,7 +6,7 @@
 mod calls;
 mod state;
 
-use crate::governor::{Governor, Refusal};
+use crate::governor::{Governor, Refusal, Write};
 use crate::registry::{Failure, Registry};
 use crate::state_dir::StateDir;
 use crate::tasks::RuntimeHandle;
@@ -19,6 +19,7 @@ use tokio::sync::Notify;
 use trimtab_protocol::name::PoolName;
 use trimtab_protocol::problem::{Problem, ProblemKind};
 use trimtab_sys::clock::boot_ns;
+use trimtab_sys::fail::{self, Point};
 
 /// How long all knobs together may take to be read before something is decided on them; a knob that needs a command to be
 /// read keeps what it last heard.
@@ -230,13 +231,22 @@ impl Control {
     /// Sets the knobs that are owed a value, then brings the fuses in line. The caller has the turn.
     async fn settle(&self) {
         let owed = self.governor().owed(boot_ns());
-        for write in &owed {
+        if !owed.is_empty() {
+            fail::at(Point::HostUndoDecided);
+        }
+        for (index, write) in owed.iter().enumerate() {
+            if index > 0 {
+                fail::at(Point::HostUndoHalfSet);
+            }
             let applied = self.registry.apply(write).await;
             let mut governor = self.governor();
             match applied {
                 Ok(()) => governor.paid(write),
                 Err(_) => governor.owe(&write.pool, &write.knob, boot_ns()),
             }
+        }
+        if !owed.is_empty() {
+            fail::at(Point::HostUndoSet);
         }
         for pool in owed.iter().map(|write| &write.pool) {
             self.reread(pool).await;
@@ -265,6 +275,22 @@ impl Control {
         self.wake.notify_one();
     }
 
+    /// Sets all knobs or none. They are settled once the caller has committed what they were set for; should the call end in a
+    /// bug before that, they go back.
+    async fn set_all<'a>(&'a self, writes: &'a [Write]) -> Result<Unsettled<'a>, Refusal> {
+        let unsettled = Unsettled {
+            control: self,
+            writes,
+        };
+        match self.registry.apply_all(writes).await {
+            Ok(()) => Ok(unsettled),
+            Err(failure) => {
+                unsettled.settled();
+                Err(self.failed(&failure))
+            }
+        }
+    }
+
     /// Puts the fuses right after a change that came to nothing, and says so.
     fn failed(&self, failure: &Failure) -> Refusal {
         {
@@ -279,5 +305,27 @@ impl Control {
         let mut problem = Problem::new(ProblemKind::KnobFailed, detail);
         problem.pool = Some(failure.pool.clone());
         Box::new(problem)
+    }
+}
+
+/// Knobs that may have values which are committed nowhere. When it is dropped as such, they are owed the values that are, so
+/// that no half of a change is taken for somebody else's.
+struct Unsettled<'a> {
+    control: &'a Control,
+    writes: &'a [Write],
+}
+
+impl Unsettled<'_> {
+    fn settled(mut self) {
+        self.writes = &[];
+    }
+}
+
+impl Drop for Unsettled<'_> {
+    fn drop(&mut self) {
+        let mut governor = self.control.governor();
+        for write in self.writes {
+            governor.owe(&write.pool, &write.knob, boot_ns());
+        }
     }
 }

@@ -12,10 +12,12 @@ use crate::server::{self, CONTROL_CONNECTIONS, OPERATOR_CONNECTIONS};
 use crate::socket::Socket;
 use crate::state_dir::StateDir;
 use crate::tasks::RuntimeHandle;
+use crate::tcp::TcpDoor;
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fmt::Write;
 use std::io;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
@@ -29,6 +31,7 @@ use trimtab_sys::clock::boot_ns;
 
 pub use crate::registry::PartError;
 pub use crate::socket::SocketError;
+pub use crate::tcp::TcpError;
 
 /// The name of the control socket within its directory.
 pub const CONTROL_SOCKET: &str = "control.sock";
@@ -51,6 +54,9 @@ pub enum HostError {
     /// A socket cannot be had.
     #[error(transparent)]
     Socket(#[from] SocketError),
+    /// The control API cannot be had over TCP.
+    #[error(transparent)]
+    Tcp(#[from] TcpError),
     /// There was no randomness for the instance's name.
     #[error("the instance has no name")]
     Random(#[source] getrandom::Error),
@@ -72,6 +78,7 @@ impl Host {
             labels: BTreeMap::new(),
             socket_dir: None,
             state_dir: None,
+            tcp: None,
             parts: Vec::new(),
             runtimes: Vec::new(),
             hold_for: HOLD_FOR_DEFAULT,
@@ -89,6 +96,7 @@ pub struct HostBuilder {
     labels: BTreeMap<String, String>,
     socket_dir: Option<PathBuf>,
     state_dir: Option<PathBuf>,
+    tcp: Option<(SocketAddr, PathBuf)>,
     parts: Vec<Arc<dyn Part>>,
     runtimes: Vec<RuntimeHandle>,
     hold_for: Duration,
@@ -111,6 +119,13 @@ impl HostBuilder {
     /// The directory for `control.sock` and `operator.sock`; it is made where it is missing.
     pub fn socket_dir(mut self, path: impl Into<PathBuf>) -> Self {
         self.socket_dir = Some(path.into());
+        self
+    }
+
+    /// The control API over TCP as well, at a loopback address, for a sidecar that cannot reach the socket. Whoever calls there
+    /// shows a token of this file, which nobody but the host's user may read; operators' calls are not offered there.
+    pub fn tcp(mut self, address: SocketAddr, token_file: impl Into<PathBuf>) -> Self {
+        self.tcp = Some((address, token_file.into()));
         self
     }
 
@@ -154,6 +169,10 @@ impl HostBuilder {
         let instance = draw_instance().map_err(HostError::Random)?;
         let control_socket = Socket::bind(&socket_dir, CONTROL_SOCKET)?;
         let operator_socket = Socket::bind(&socket_dir, OPERATOR_SOCKET)?;
+        let tcp = self
+            .tcp
+            .map(|(address, tokens)| TcpDoor::open(address, tokens));
+        let tcp = tcp.transpose()?.map(Arc::new);
         let (state_dir, freeze_persistent) = open_state_dir(self.state_dir);
         let hold_ns = u64::try_from(self.hold_for.as_nanos()).unwrap_or(u64::MAX);
         let control = Arc::new(Control::new(Setup {
@@ -177,6 +196,7 @@ impl HostBuilder {
             instance,
             control_path: control_socket.path.clone(),
             operator_path: operator_socket.path.clone(),
+            tcp_address: tcp.as_ref().map(|door| door.address()),
             control: Arc::clone(&control),
             orders,
             end,
@@ -189,7 +209,8 @@ impl HostBuilder {
             .name(THREAD.to_owned())
             .spawn(move || {
                 let fuses = ClearFuses(Arc::clone(&control));
-                runtime.block_on(run(control, control_socket, operator_socket, inbox));
+                let sockets = (control_socket, operator_socket, tcp);
+                runtime.block_on(run(control, sockets, inbox));
                 runtime.shutdown_background();
                 drop(fuses);
                 if ended.send(()).is_err() {
@@ -208,6 +229,7 @@ pub struct HostHandle {
     instance: InstanceId,
     control_path: PathBuf,
     operator_path: PathBuf,
+    tcp_address: Option<SocketAddr>,
     control: Arc<Control>,
     orders: mpsc::Sender<Order>,
     end: oneshot::Receiver<()>,
@@ -230,6 +252,12 @@ impl HostHandle {
     #[must_use]
     pub fn operator_socket(&self) -> &Path {
         &self.operator_path
+    }
+
+    /// Where the control API is over TCP, if it is.
+    #[must_use]
+    pub fn tcp_address(&self) -> Option<SocketAddr> {
+        self.tcp_address
     }
 
     /// Rolls open trials back and freezes, as an operator does.
@@ -303,8 +331,7 @@ impl Drop for ClearFuses {
 /// The control thread's work, until the handle is gone.
 async fn run(
     control: Arc<Control>,
-    control_socket: Socket,
-    operator_socket: Socket,
+    (control_socket, operator_socket, tcp): (Socket, Socket, Option<Arc<TcpDoor>>),
     mut inbox: mpsc::Receiver<Order>,
 ) {
     let sidecars = server::serve(
@@ -319,8 +346,11 @@ async fn run(
         Caller::Operator,
         OPERATOR_CONNECTIONS,
     );
-    let sidecars = tokio::spawn(sidecars);
-    let operators = tokio::spawn(operators);
+    let mut servers = vec![tokio::spawn(sidecars), tokio::spawn(operators)];
+    if let Some(door) = tcp {
+        let control = Arc::clone(&control);
+        servers.push(tokio::spawn(server::serve_tcp(door, control)));
+    }
     let timers = tokio::spawn(Arc::clone(&control).keep_time());
     let tending = tokio::spawn(Arc::clone(&control).upkeep());
     while let Some(order) = inbox.recv().await {
@@ -332,7 +362,7 @@ async fn run(
         // Whoever asked may have gone; it is done all the same.
         drop(reply.send(answer));
     }
-    for task in [sidecars, operators] {
+    for task in servers {
         task.abort();
         // The task owns the socket, which is removed once the task is gone.
         drop(task.await);

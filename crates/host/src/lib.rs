@@ -29,6 +29,7 @@ pub mod slab;
 mod socket;
 mod state_dir;
 pub mod tasks;
+mod tcp;
 pub mod threads;
 mod timer;
 

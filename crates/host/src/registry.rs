@@ -20,6 +20,7 @@ use tokio::time::Instant;
 use trimtab_protocol::knob::{KnobKind, KnobValue, Shrink};
 use trimtab_protocol::name::{KnobName, PoolName, is_plain_name};
 use trimtab_protocol::state::PoolKind;
+use trimtab_sys::fail::{self, Point};
 
 /// How long a knob may take to apply a value.
 const APPLY_TIME: Duration = Duration::from_secs(5);
@@ -256,6 +257,9 @@ impl Registry {
     /// Sets all knobs or none: if one refuses, those before it are put back.
     pub(crate) async fn apply_all(&self, writes: &[Write]) -> Result<(), Failure> {
         for (index, write) in writes.iter().enumerate() {
+            if index > 0 {
+                fail::at(Point::HostChangeHalfSet);
+            }
             let Err(refused) = self.apply(write).await else {
                 continue;
             };

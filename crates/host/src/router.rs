@@ -3,7 +3,9 @@
 use crate::control::Control;
 use crate::governor::{End, Refusal};
 use bytes::Bytes;
-use http::header::{ALLOW, CONTENT_TYPE, HeaderMap, HeaderValue, ORIGIN, RETRY_AFTER};
+use http::header::{
+    ALLOW, CONTENT_TYPE, HeaderMap, HeaderValue, ORIGIN, RETRY_AFTER, WWW_AUTHENTICATE,
+};
 use http::{Method, Request, Response, StatusCode};
 use http_body::Body;
 use http_body_util::{BodyExt, Full};
@@ -71,7 +73,7 @@ where
         return refuse(ProblemKind::Forbidden, detail);
     }
     if is_from_a_browser(request.headers()) {
-        let detail = "no browser reaches a Unix socket by itself, so something passes strangers on";
+        let detail = "no browser has any business here, so something passes strangers on";
         return refuse(ProblemKind::Forbidden, detail);
     }
     #[cfg(feature = "pprof")]
@@ -280,13 +282,17 @@ fn json<T: Serialize>(value: &T) -> Result<Answer, Refusal> {
     ))
 }
 
-fn refused(problem: &Problem) -> Answer {
+pub(crate) fn refused(problem: &Problem) -> Answer {
     let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let bytes = serde_json::to_vec(problem).unwrap_or_default();
     let mut answer = written(status, Bytes::from(bytes), Some(problem::CONTENT_TYPE));
     if let Some(ms) = problem.retry_after_ms {
         let seconds = HeaderValue::from(ms.div_ceil(1_000));
         answer.headers_mut().insert(RETRY_AFTER, seconds);
+    }
+    if problem.kind == ProblemKind::Unauthenticated {
+        let scheme = HeaderValue::from_static("Bearer");
+        answer.headers_mut().insert(WWW_AUTHENTICATE, scheme);
     }
     if problem.kind == ProblemKind::Method
         && let Some((_, allowed)) = problem.detail.rsplit_once(": ")

@@ -17,6 +17,8 @@ mod pool;
 #[cfg(feature = "pprof")]
 #[path = "it/pprof.rs"]
 mod pprof;
+#[path = "it/tcp.rs"]
+mod tcp;
 #[path = "it/threads.rs"]
 mod threads;
 #[path = "it/trial.rs"]

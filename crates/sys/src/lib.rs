@@ -5,6 +5,7 @@
 pub mod clock;
 #[cfg(feature = "count-alloc")]
 pub mod count_alloc;
+pub mod fail;
 pub mod heap;
 #[cfg(feature = "jemalloc")]
 pub mod jemalloc;
@@ -12,3 +13,5 @@ pub mod peer;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 pub mod perf;
 pub mod process;
+pub mod secret;
+pub mod token;

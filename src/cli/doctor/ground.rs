@@ -39,6 +39,7 @@ pub(super) fn of_the_configuration(config: &Config) -> Vec<Finding> {
             "freeze, pin and reset through the sidecar",
         ),
         address("address", config.serve.address),
+        pages(config),
         profiler(),
     ];
     findings.extend(config.serve.health.map(|health| address("health", health)));
@@ -49,6 +50,7 @@ pub(super) fn of_the_configuration(config: &Config) -> Vec<Finding> {
 pub(super) fn configuration(config: &Config) -> Finding {
     let count = config.files.len();
     match config.files.first() {
+        Some(first) if count == 1 => Finding::ok("configuration", first.display().to_string()),
         Some(first) => Finding::ok(
             "configuration",
             format!("{} and {} more", first.display(), count - 1),
@@ -244,6 +246,28 @@ fn address(name: &'static str, address: SocketAddr) -> Finding {
             "an address of this machine, and a port of at least 1024 for users without capabilities",
         ),
     }
+}
+
+/// Who can reach the pages. What others lack to be let in safely is a mistake of the configuration, and said with its place.
+fn pages(config: &Config) -> Finding {
+    const NAME: &str = "pages";
+    let serve = &config.serve;
+    let asks = if serve.token_file.is_some() {
+        "with a token"
+    } else {
+        "without a token"
+    };
+    let encrypts = match (&serve.tls, serve.behind_proxy) {
+        (Some(_), _) => "by TLS 1.3",
+        (None, true) => "through a proxy that encrypts, if it does",
+        (None, false) => "without encryption",
+    };
+    let who = if serve.address.ip().is_loopback() {
+        "whoever is on this machine"
+    } else {
+        "whoever reaches the address"
+    };
+    Finding::ok(NAME, format!("shown to {who}, {asks}, {encrypts}"))
 }
 
 fn profiler() -> Finding {

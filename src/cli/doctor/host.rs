@@ -5,6 +5,7 @@ use crate::config::Config;
 use crate::host_client::{Answer, HostClient};
 use crate::sense::cgroup::CgroupReader;
 use crate::sense::process::ProcessReader;
+use crate::view::words;
 use std::fs;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -14,18 +15,19 @@ use trimtab_protocol::state::HostState;
 
 /// Asks the host, and looks at its process where it can be found.
 pub(super) async fn all(config: &Config) -> Vec<Finding> {
-    let mut client = HostClient::new(config.socket.clone(), config.call_deadline);
+    let mut client = HostClient::new(config.control.clone(), config.call_deadline);
     let state = match client.state().await {
         Answer::Done(state) => state,
         Answer::Refused(problem) => {
-            let found = format!("{} refuses: {}", config.socket.display(), problem.detail);
+            let found = format!("{} refuses: {}", config.control, problem.detail);
             let fix = "run the sidecar as the service's own user, or as root";
             return vec![Finding::wrong("host", found, "tuning anything at all", fix)];
         }
         Answer::Lost(absence) => {
             let found = format!(
-                "no host answers at {}: {absence:?}",
-                config.socket.display()
+                "no host answers at {}: {}",
+                config.control,
+                words::absence(absence)
             );
             let fix = "start the service with a host library, or set `socket` of `[[hosts]]`";
             return vec![Finding::wrong("host", found, "tuning anything at all", fix)];
@@ -53,10 +55,7 @@ pub(super) async fn all(config: &Config) -> Vec<Finding> {
 
 fn answers(config: &Config, state: &HostState) -> Finding {
     let (app, version, pools) = (&state.app, &state.version, state.pools.len());
-    let found = format!(
-        "{app} {version} with {pools} pools at {}",
-        config.socket.display()
-    );
+    let found = format!("{app} {version} with {pools} pools at {}", config.control);
     if pools == 0 {
         let fix = "hand a pool to the host library";
         return Finding::missing("host", found, "tuning: there is nothing to resize", fix);
@@ -119,7 +118,10 @@ fn process(pid: u32) -> Finding {
         ),
         Err(absence) => Finding::missing(
             "process",
-            format!("nothing of process {pid} can be read: {absence:?}"),
+            format!(
+                "nothing of process {pid} can be read: {}",
+                words::absence(absence)
+            ),
             "its CPU, memory and threads",
             "mount /proc without `hidepid`, and let the sidecar share the process namespace",
         ),
@@ -157,7 +159,10 @@ fn cgroup(pid: u32) -> Finding {
         }
         Err(absence) => Finding::missing(
             "cgroup",
-            format!("the control group of process {pid} is not visible: {absence:?}"),
+            format!(
+                "the control group of process {pid} is not visible: {}",
+                words::absence(absence)
+            ),
             needed_for,
             "mount /sys/fs/cgroup into the sidecar's container, read-only",
         ),

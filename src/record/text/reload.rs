@@ -1,7 +1,7 @@
 //! What became of the configuration's files.
 
 use super::push;
-use crate::view::words::foreign;
+use crate::view::words::{counted, foreign};
 use trimtab_protocol::configuration::{ReloadRecord, ReloadResult, SettingChange};
 
 /// What became of a configuration that was read anew, in one sentence.
@@ -34,8 +34,8 @@ pub fn reload(record: &ReloadRecord) -> String {
                 )
             });
             format!(
-                "The configuration has {} mistakes and was refused; what was in force stays so{}.",
-                record.problems.len(),
+                "The configuration has {} and was refused; what was in force stays so{}.",
+                counted(record.problems.len(), "mistake"),
                 first.unwrap_or_default()
             )
         }

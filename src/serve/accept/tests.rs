@@ -1,6 +1,10 @@
 //! The accept loop over real sockets for its seats, and over pipes with a paused clock for its deadlines.
 
+#[cfg(feature = "tls")]
+mod tls;
+
 use super::*;
+use crate::serve::{Entrance, Reach};
 use axum::routing::get;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 use tokio::sync::oneshot;
@@ -46,7 +50,15 @@ async fn answer(stream: &mut TcpStream, body: &str) -> String {
 fn piped(limits: Limits) -> (tokio::io::DuplexStream, watch::Sender<bool>) {
     let (peer, ours) = duplex(1 << 16);
     let (close, closing) = watch::channel(false);
-    tokio::spawn(serve(ours, router(), limits, (None, nobody()), closing));
+    let (heads, ours) = patient(ours, limits);
+    tokio::spawn(serve(
+        ours,
+        heads,
+        router(),
+        limits,
+        (None, nobody()),
+        closing,
+    ));
     (peer, close)
 }
 
@@ -57,12 +69,12 @@ struct Server {
 }
 
 async fn server(limits: Limits, router: Router) -> Server {
-    let (listener, addr) = crate::serve::bind("127.0.0.1:0".parse().unwrap())
+    let (listener, addr) = crate::serve::bind("127.0.0.1:0".parse().unwrap(), Reach::Loopback)
         .await
         .unwrap();
     let (stop, stopped) = oneshot::channel::<()>();
     let (close, _) = watch::channel(false);
-    let task = tokio::spawn(run(listener, router, limits, close, async {
+    let task = tokio::spawn(run((listener, None), router, limits, close, async {
         drop(stopped.await);
     }));
     Server { addr, stop, task }
@@ -171,12 +183,20 @@ async fn the_last_seats_answer_health_alone() {
         ..Limits::default()
     };
     let stage = crate::serve::tests::Stage::new();
-    let (listener, addr) = crate::serve::bind("127.0.0.1:0".parse().unwrap())
+    let (listener, addr) = crate::serve::bind("127.0.0.1:0".parse().unwrap(), Reach::Loopback)
         .await
         .unwrap();
-    let router = crate::serve::router(stage.deps(), addr, stage.close.subscribe());
+    let open = Entrance::default();
+    let router = crate::serve::router(stage.deps(), addr, open, stage.close.subscribe());
     let (close, _) = watch::channel(false);
-    tokio::spawn(run(listener, router, limits, close, std::future::pending()));
+    let listening = (listener, None);
+    tokio::spawn(run(
+        listening,
+        router,
+        limits,
+        close,
+        std::future::pending(),
+    ));
     let ask = |path: &'static str| async move {
         let mut stream = TcpStream::connect(addr).await.unwrap();
         let request = format!("GET {path} HTTP/1.1\r\nHost: {addr}\r\n\r\n");

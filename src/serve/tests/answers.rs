@@ -198,12 +198,23 @@ async fn the_page_tells_the_pool_in_one_line_and_needs_no_script() {
         "Held: work flows and nothing waits.",
         "Tries workers 8 -&gt; 12.",
         "CPU 0.50 of 2.0 cores",
-        "http-equiv=\"refresh\"",
+        "href=\"/plain?live\"",
     ] {
         assert!(page.contains(expected), "{expected} in {page}");
     }
+    assert!(!page.contains("http-equiv"));
     assert!(!page.contains("<script"));
     assert!(!page.contains(" style="));
+}
+
+#[tokio::test]
+async fn the_page_loads_again_by_itself_only_where_the_reader_asked_for_it() {
+    let stage = Stage::new();
+    let still = stage.get("/plain").await;
+    assert!(!still.headers.contains_key("refresh"));
+    let live = stage.get("/plain?live").await;
+    assert_eq!(live.headers["refresh"], "5");
+    assert!(live.body.contains("Stop that"));
 }
 
 #[tokio::test]

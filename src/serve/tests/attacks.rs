@@ -2,13 +2,13 @@
 
 use super::*;
 
-type Attack = (
+pub(super) type Attack = (
     &'static str,
     StatusCode,
     fn(axum::http::request::Builder) -> axum::http::request::Builder,
 );
 
-fn attacks() -> Vec<Attack> {
+pub(super) fn attacks() -> Vec<Attack> {
     const BAD: StatusCode = StatusCode::BAD_REQUEST;
     const MISDIRECTED: StatusCode = StatusCode::MISDIRECTED_REQUEST;
     const FORBIDDEN: StatusCode = StatusCode::FORBIDDEN;
@@ -99,7 +99,7 @@ fn attacks() -> Vec<Attack> {
 }
 
 /// Every path that is attacked. A route without a row here fails.
-const ATTACKED: [&str; 26] = [
+pub(super) const ATTACKED: [&str; 26] = [
     "/",
     "/plain",
     "/ui/app.js",
@@ -128,7 +128,7 @@ const ATTACKED: [&str; 26] = [
     "/nowhere",
 ];
 
-fn is_protected(headers: &HeaderMap) -> bool {
+pub(super) fn is_protected(headers: &HeaderMap) -> bool {
     let policy = headers[header::CONTENT_SECURITY_POLICY].to_str().unwrap();
     policy.starts_with("default-src 'none'; style-src 'sha256-")
         && headers[header::X_CONTENT_TYPE_OPTIONS] == "nosniff"

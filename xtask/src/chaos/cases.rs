@@ -1,13 +1,14 @@
 //! The cases: what is done to a world, and what must be true afterwards.
 
-use super::proxy::{Proxy, Toxin};
+use super::proxy::{End, Proxy, Toxin};
 use super::world::{Sidecar, World, trial};
 use super::{Bench, Outcome, pause, until, wire};
-use anyhow::{Result, ensure};
-use std::net::TcpStream;
+use anyhow::{Context, Result, ensure};
+use std::net::{SocketAddr, TcpStream};
 use std::process::Command;
 use std::thread;
 use std::time::Duration;
+use trimtab_sys::fail::Point;
 
 /// Worlds that go on beside one another.
 const WORLDS: usize = 4;
@@ -24,7 +25,11 @@ struct Killed {
 }
 
 pub(super) fn kill_sidecars(bench: &Bench) -> Result<Outcome> {
-    let each = bench.kills / WORLDS;
+    // The others are those at named points.
+    let each = bench
+        .kills
+        .saturating_sub(Point::ALL.len())
+        .div_ceil(WORLDS);
     let worlds = thread::scope(|scope| {
         let threads: Vec<_> = (0..WORLDS)
             .map(|number| scope.spawn(move || kill_in_worlds(bench, number, each)))
@@ -242,10 +247,39 @@ pub(super) fn lying_wire(bench: &Bench) -> Result<Outcome> {
 const RSS_KIB_MAX: u64 = 96 * 1024;
 
 fn through_wire(bench: &Bench, name: &str, toxins: &[Toxin]) -> Result<Outcome> {
-    let mut world = World::new(bench, name)?;
-    let proxy = Proxy::start(world.directory.join("proxy.sock"), &world.socket())?;
+    // The sidecar waits most of the time, so both transports take as long as one.
+    thread::scope(|scope| {
+        let tcp = format!("{name}-tcp");
+        let over_tcp = scope.spawn(move || poisoned(World::over_tcp(bench, &tcp)?, toxins));
+        let over_socket = poisoned(World::new(bench, name)?, toxins);
+        let over_tcp = over_tcp
+            .join()
+            .ok()
+            .context("the world over TCP panicked")?;
+        let over_tcp = over_tcp.context("over TCP")?;
+        Ok(Outcome::Held(format!(
+            "{}; over TCP: {over_tcp}",
+            over_socket.context("over the socket")?
+        )))
+    })
+}
+
+fn poisoned(mut world: World<'_>, toxins: &[Toxin]) -> Result<String> {
+    let any = SocketAddr::from(([127, 0, 0, 1], 0));
+    let ends = match &world.tcp {
+        Some((host, _)) => (End::Tcp(any), End::Tcp(*host)),
+        None => {
+            let front = world.directory.join("proxy.sock");
+            (End::Socket(front), End::Socket(world.socket()))
+        }
+    };
+    let proxy = Proxy::start(ends.0, ends.1)?;
+    let place = match &proxy.front {
+        End::Socket(path) => path.clone(),
+        End::Tcp(address) => format!("http://{address}").into(),
+    };
     let ledger = world.ledger();
-    let (mut sidecar, _) = world.sidecar_at(&proxy.socket.clone(), &ledger, &[])?;
+    let (mut sidecar, _) = world.sidecar_at(&place, &ledger, &[])?;
     let mut counts = Vec::new();
     for toxin in toxins {
         sidecar.until_attached()?;
@@ -275,10 +309,10 @@ fn through_wire(bench: &Bench, name: &str, toxins: &[Toxin]) -> Result<Outcome> 
     let state = world.state()?;
     world.audit(&state)?;
     let answered = world.unbroken()?;
-    Ok(Outcome::Held(format!(
+    Ok(format!(
         "{}; the service answered {answered} requests and broke off 0",
         counts.join(", ")
-    )))
+    ))
 }
 
 pub(super) fn full_disk(bench: &Bench) -> Result<Outcome> {
@@ -347,7 +381,7 @@ pub(super) fn few_descriptors(bench: &Bench) -> Result<Outcome> {
 }
 
 /// Whether the lease is held without a gap for longer than it lasts.
-fn ticks_on(world: &World<'_>, sidecar: &mut Sidecar) -> Result<u64> {
+pub(super) fn ticks_on(world: &World<'_>, sidecar: &mut Sidecar) -> Result<u64> {
     let epoch = until("a lease", || {
         let state = world.state().ok()?;
         state["lease"]

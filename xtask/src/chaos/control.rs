@@ -15,15 +15,15 @@ const LEASE: Duration = Duration::from_millis(500);
 
 /// How long something has taken so far.
 #[expect(clippy::disallowed_types, reason = "real hosts have real deadlines")]
-struct Watch(std::time::Instant);
+pub(super) struct Watch(std::time::Instant);
 
 #[expect(clippy::disallowed_types, reason = "real hosts have real deadlines")]
 impl Watch {
-    fn start() -> Self {
+    pub(super) fn start() -> Self {
         Self(std::time::Instant::now())
     }
 
-    fn elapsed(&self) -> Duration {
+    pub(super) fn elapsed(&self) -> Duration {
         self.0.elapsed()
     }
 }
@@ -126,7 +126,10 @@ impl Subject {
 }
 
 /// Lets so many hosts go through something side by side, and gives what each has counted.
-fn side_by_side<T: Send>(hosts: usize, go: impl Fn(usize) -> Result<T> + Sync) -> Result<Vec<T>> {
+pub(super) fn side_by_side<T: Send>(
+    hosts: usize,
+    go: impl Fn(usize) -> Result<T> + Sync,
+) -> Result<Vec<T>> {
     thread::scope(|scope| {
         let go = &go;
         let threads: Vec<_> = (0..hosts)

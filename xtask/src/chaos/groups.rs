@@ -9,6 +9,7 @@ use std::io::Write;
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 const ROOT: &str = "/sys/fs/cgroup";
@@ -24,7 +25,10 @@ impl Group {
     /// None where there is no such controller of version 1, or we may not make a group.
     fn new(controller: &str) -> Option<Self> {
         let parent = Path::new(ROOT).join(controller);
-        let path = parent.join(format!("trimtab-chaos-{}", std::process::id()));
+        // Several cases may go on at a time.
+        static NUMBER: AtomicUsize = AtomicUsize::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::SeqCst);
+        let path = parent.join(format!("trimtab-chaos-{}-{number}", std::process::id()));
         let is_there = parent.join("cgroup.procs").exists() && parent.join("tasks").exists();
         (is_there && fs::create_dir(&path).is_ok()).then_some(Self(path))
     }

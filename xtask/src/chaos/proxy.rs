@@ -1,11 +1,11 @@
-//! A wire that can be made bad: it stands between a sidecar and its host, on a Unix socket of its own.
+//! A wire that can be made bad: it stands between a sidecar and its host, on a Unix socket of its own or on loopback TCP.
 
 use super::{pause, wire};
 use anyhow::Result;
-use std::io::Write;
-use std::net::Shutdown;
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread;
@@ -56,37 +56,112 @@ const TOXINS: [Toxin; 12] = [
     Toxin::Huge,
 ];
 
+/// An end of the wire.
+#[derive(Clone, Debug)]
+pub(super) enum End {
+    /// A Unix socket.
+    Socket(PathBuf),
+    /// An address of loopback; port 0 is any free one.
+    Tcp(SocketAddr),
+}
+
+impl End {
+    fn connect(&self) -> io::Result<Line> {
+        Ok(match self {
+            Self::Socket(path) => Line::Socket(UnixStream::connect(path)?),
+            Self::Tcp(address) => Line::tcp(TcpStream::connect(address)?)?,
+        })
+    }
+}
+
+/// A connection over either.
+#[derive(Debug)]
+enum Line {
+    Socket(UnixStream),
+    Tcp(TcpStream),
+}
+
+impl Line {
+    fn tcp(stream: TcpStream) -> io::Result<Self> {
+        stream.set_nodelay(true)?;
+        Ok(Self::Tcp(stream))
+    }
+
+    /// Ends it in both directions.
+    fn end(&self) {
+        // It may be closed already.
+        drop(match self {
+            Self::Socket(stream) => stream.shutdown(Shutdown::Both),
+            Self::Tcp(stream) => stream.shutdown(Shutdown::Both),
+        });
+    }
+
+    /// Ends it as if the machine at the other end had never heard of it, where the transport knows such a thing.
+    fn reset(&self) {
+        if let Self::Tcp(stream) = self {
+            // Without it the connection ends like any other, which is bad enough.
+            let _refused = rustix::net::sockopt::set_socket_linger(stream, Some(Duration::ZERO));
+        }
+    }
+}
+
+impl Read for Line {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Socket(stream) => stream.read(buffer),
+            Self::Tcp(stream) => stream.read(buffer),
+        }
+    }
+}
+
+impl Write for Line {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Socket(stream) => stream.write(bytes),
+            Self::Tcp(stream) => stream.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::Socket(stream) => stream.flush(),
+            Self::Tcp(stream) => stream.flush(),
+        }
+    }
+}
+
 /// The wire.
 #[derive(Debug)]
 pub(super) struct Proxy {
-    pub(super) socket: PathBuf,
+    /// Where a sidecar connects to.
+    pub(super) front: End,
     shared: Arc<Shared>,
 }
 
 #[derive(Debug)]
 struct Shared {
-    host: PathBuf,
+    host: End,
     toxin: AtomicUsize,
     fired: AtomicU64,
 }
 
 impl Proxy {
-    /// Listens on a socket, and passes on to the host's.
-    pub(super) fn start(socket: PathBuf, host: &Path) -> Result<Self> {
-        let listener = UnixListener::bind(&socket)?;
+    /// Listens at its own end, and passes on to the host's.
+    pub(super) fn start(front: End, host: End) -> Result<Self> {
+        let (front, lines) = listen(front)?;
         let shared = Arc::new(Shared {
-            host: host.to_owned(),
+            host,
             toxin: AtomicUsize::new(0),
             fired: AtomicU64::new(0),
         });
         let accepting = Arc::clone(&shared);
         thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
+            for stream in lines {
                 let shared = Arc::clone(&accepting);
                 thread::spawn(move || shared.carry(stream));
             }
         });
-        Ok(Self { socket, shared })
+        Ok(Self { front, shared })
     }
 
     /// Makes it bad, or good again.
@@ -104,9 +179,32 @@ impl Proxy {
     }
 }
 
+/// Where it listens now, and the connections as they come.
+fn listen(front: End) -> Result<(End, Box<dyn Iterator<Item = Line> + Send>)> {
+    Ok(match front {
+        End::Socket(path) => {
+            let listener = UnixListener::bind(&path)?;
+            let next = move || Some(listener.accept().ok().map(|(it, _)| Line::Socket(it)));
+            (
+                End::Socket(path),
+                Box::new(std::iter::from_fn(next).flatten()),
+            )
+        }
+        End::Tcp(address) => {
+            let listener = TcpListener::bind(address)?;
+            let address = listener.local_addr()?;
+            let next = move || Some(listener.accept().and_then(|(it, _)| Line::tcp(it)).ok());
+            (
+                End::Tcp(address),
+                Box::new(std::iter::from_fn(next).flatten()),
+            )
+        }
+    })
+}
+
 impl Shared {
     /// Carries what one connection brings, until it ends.
-    fn carry(&self, mut client: UnixStream) {
+    fn carry(&self, mut client: Line) {
         let mut host = None;
         while let Some(request) = wire::message(&mut client) {
             let number = self.toxin.load(Ordering::SeqCst);
@@ -115,8 +213,11 @@ impl Shared {
                 self.fired.fetch_add(1, Ordering::SeqCst);
             }
             if self.one(toxin, &request, &mut client, &mut host).is_none() {
-                // It may be closed already.
-                drop(client.shutdown(Shutdown::Both));
+                if toxin == Toxin::Reset {
+                    client.reset();
+                } else {
+                    client.end();
+                }
                 return;
             }
         }
@@ -127,8 +228,8 @@ impl Shared {
         &self,
         toxin: Toxin,
         request: &[u8],
-        client: &mut UnixStream,
-        kept: &mut Option<UnixStream>,
+        client: &mut Line,
+        kept: &mut Option<Line>,
     ) -> Option<()> {
         let canned: &[u8] = match toxin {
             Toxin::Garbage => b"220 mail.example ready\r\n",
@@ -153,12 +254,12 @@ impl Shared {
         &self,
         toxin: Toxin,
         request: &[u8],
-        client: &mut UnixStream,
-        kept: &mut Option<UnixStream>,
+        client: &mut Line,
+        kept: &mut Option<Line>,
     ) -> Option<()> {
         let mut host = match kept.take() {
             Some(host) => host,
-            None => UnixStream::connect(&self.host).ok()?,
+            None => self.host.connect().ok()?,
         };
         host.write_all(request).ok()?;
         let answer = wire::message(&mut host)?;
@@ -187,7 +288,7 @@ impl Shared {
     }
 }
 
-fn huge(client: &mut UnixStream) -> Option<()> {
+fn huge(client: &mut Line) -> Option<()> {
     let head =
         "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n";
     client.write_all(head.as_bytes()).ok()?;
@@ -201,13 +302,12 @@ fn huge(client: &mut UnixStream) -> Option<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::Read;
 
     /// A host that answers everything with three letters.
-    fn host(socket: &Path) {
-        let listener = UnixListener::bind(socket).expect("a socket");
+    fn host(end: End) -> End {
+        let (end, lines) = listen(end).expect("it is free");
         thread::spawn(move || {
-            for mut stream in listener.incoming().flatten() {
+            for mut stream in lines {
                 thread::spawn(move || {
                     while wire::message(&mut stream).is_some() {
                         let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc";
@@ -218,22 +318,37 @@ mod tests {
                 });
             }
         });
+        end
     }
 
     #[test]
     fn every_toxin_does_something_and_says_so() {
         let directory = std::env::temp_dir().join(format!("trimtab-proxy-{}", std::process::id()));
         std::fs::create_dir_all(&directory).expect("a directory");
-        let back = directory.join("back.sock");
-        host(&back);
-        let proxy = Proxy::start(directory.join("front.sock"), &back).expect("a socket");
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        for (front, back) in [
+            (
+                End::Socket(directory.join("front.sock")),
+                End::Socket(directory.join("back.sock")),
+            ),
+            (End::Tcp(any), End::Tcp(any)),
+        ] {
+            let proxy = Proxy::start(front, host(back)).expect("it is free");
+            each_does_something(&proxy);
+        }
+        std::fs::remove_dir_all(directory).expect("it is ours");
+    }
+
+    fn each_does_something(proxy: &Proxy) {
         let ask = |toxin| {
             proxy.poison(toxin);
-            let mut stream = UnixStream::connect(&proxy.socket).expect("it listens");
+            let mut stream = proxy.front.connect().expect("it listens");
             stream
                 .write_all(b"GET / HTTP/1.1\r\nConnection: close\r\n\r\n")
                 .expect("it reads");
-            stream.shutdown(Shutdown::Write).expect("it is open");
+            if let Line::Socket(stream) = &stream {
+                stream.shutdown(Shutdown::Write).expect("it is open");
+            }
             let mut answer = Vec::new();
             // A connection that breaks off is an answer too.
             drop(stream.read_to_end(&mut answer));
@@ -255,6 +370,5 @@ mod tests {
         }
         let (answer, fired) = ask(Toxin::Twice);
         assert!(answer == good && fired == 1);
-        std::fs::remove_dir_all(directory).expect("it is ours");
     }
 }

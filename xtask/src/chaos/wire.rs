@@ -41,7 +41,17 @@ pub(super) fn ask(socket: &Path, method: &str, path: &str, body: &Value) -> Resu
 /// Asks a process over TCP.
 pub(super) fn get(address: &str, path: &str) -> Result<(u16, String)> {
     let stream = TcpStream::connect(address).context("nobody listens")?;
-    stream.set_read_timeout(Some(PATIENCE))?;
+    get_within(stream, address, path, PATIENCE)
+}
+
+/// Asks over a connection that is open; each part of the answer has to come within a time.
+pub(super) fn get_within(
+    stream: TcpStream,
+    address: &str,
+    path: &str,
+    patience: Duration,
+) -> Result<(u16, String)> {
+    stream.set_read_timeout(Some(patience))?;
     exchange(
         stream,
         &format!("GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n"),

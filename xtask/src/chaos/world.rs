@@ -5,8 +5,11 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fs::{self, File};
+use std::io::Write;
+use std::net::SocketAddr;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
@@ -46,11 +49,24 @@ impl Process {
         Ok(self.0.try_wait()?.is_none())
     }
 
+    /// Waits until it has ended by itself.
+    pub(super) fn until_ended(&mut self) -> Result<ExitStatus> {
+        until("a process to end", || self.0.try_wait().ok()?)
+    }
+
     /// The third field of its status: T while it is stopped.
     pub(super) fn condition(&self) -> Result<char> {
         let text = fs::read_to_string(format!("/proc/{}/stat", self.0.id()))?;
         let after = text.rsplit_once(") ").context("no state")?.1;
         after.chars().next().context("no state")
+    }
+
+    /// CPU time of all its threads so far, in milliseconds; the kernel counts hundredths of a second.
+    pub(super) fn cpu_ms(&self) -> Result<u64> {
+        let text = fs::read_to_string(format!("/proc/{}/stat", self.0.id()))?;
+        let after = text.rsplit_once(") ").context("no figures")?.1;
+        let ticks = after.split(' ').skip(11).take(2).map(str::parse::<u64>);
+        Ok(ticks.sum::<Result<u64, _>>()? * 10)
     }
 
     /// Resident memory, in KiB.
@@ -79,25 +95,37 @@ pub(super) struct World<'b> {
     pub(super) directory: PathBuf,
     pub(super) host: Process,
     address: String,
+    /// Where the control API is over TCP as well, if it is, and the file of tokens for it.
+    pub(super) tcp: Option<(SocketAddr, PathBuf)>,
     load: Load,
     starts: usize,
 }
 
 impl<'b> World<'b> {
     pub(super) fn new(bench: &'b Bench, name: &str) -> Result<Self> {
-        Self::under(bench, name, CLIENTS)
+        Self::under(bench, name, CLIENTS, false)
+    }
+
+    /// The same, whose control API is on loopback TCP as well.
+    pub(super) fn over_tcp(bench: &'b Bench, name: &str) -> Result<Self> {
+        Self::under(bench, name, CLIENTS, true)
     }
 
     /// A host that nobody asks anything of yet.
     pub(super) fn idle(bench: &'b Bench, name: &str) -> Result<Self> {
-        Self::under(bench, name, 0)
+        Self::under(bench, name, 0, false)
     }
 
-    fn under(bench: &'b Bench, name: &str, clients: usize) -> Result<Self> {
+    fn under(bench: &'b Bench, name: &str, clients: usize, over_tcp: bool) -> Result<Self> {
         let directory = bench.directory.join(name);
         fs::create_dir_all(&directory)?;
         let address = free_address()?;
-        let host = start_host(bench, &directory, &address)?;
+        let tcp = over_tcp.then(|| tcp_door(&directory)).transpose()?;
+        let mut command = host_command(bench, &directory, &address);
+        if let Some((address, tokens)) = &tcp {
+            command.arg(address.to_string()).arg(tokens);
+        }
+        let host = Process::start(command.stderr(Stdio::null()))?;
         until("the service", || wire::get(&address, "/").ok())?;
         let load = Load::start(&address, clients);
         let world = Self {
@@ -105,6 +133,7 @@ impl<'b> World<'b> {
             directory,
             host,
             address,
+            tcp,
             load,
             starts: 0,
         };
@@ -179,14 +208,21 @@ impl<'b> World<'b> {
     ) -> Result<(Sidecar, Duration)> {
         self.starts += 1;
         let config = self.directory.join("trimtab.toml");
+        let further = match &self.tcp {
+            Some((_, tokens)) => {
+                let operators = self.directory.join("operator.sock");
+                format!("token_file = {tokens:?}\noperator_socket = {operators:?}\n")
+            }
+            None => String::new(),
+        };
         let text = format!(
-            "mode = \"act\"\ninterval = \"250ms\"\n\n[[hosts]]\nid = \"hello\"\nsocket = {socket:?}\n\n[serve]\n\
+            "mode = \"act\"\ninterval = \"250ms\"\n\n[[hosts]]\nid = \"hello\"\nsocket = {socket:?}\n{further}\n[serve]\n\
              address = \"127.0.0.1:0\"\n\n[ledger]\ndirectory = {ledger:?}\n\n[lease]\nttl = \"2s\"\n\n[log]\nformat = \"json\"\n"
         );
         fs::write(&config, text)?;
         // A campaign starts it more often than a crash loop does.
         drop(fs::remove_file(ledger.join("starts")));
-        let log = self.directory.join(format!("sidecar-{}.log", self.starts));
+        let place = self.directory.join(format!("sidecar-{}.log", self.starts));
         let words: Vec<&str> = before.to_vec();
         let program = self.bench.sidecar.to_str().context("no text")?;
         let all = [&words[..], &[program, "run", "--config"]].concat();
@@ -197,13 +233,19 @@ impl<'b> World<'b> {
             .arg(&config)
             .stdin(Stdio::null())
             .stdout(Stdio::null());
-        command.stderr(File::create(&log)?);
+        let (file, log) = Log::new(&place)?;
+        command.stderr(file);
+        // It is read on through what is open here.
+        fs::remove_file(&place)?;
         let (started, took) = crate::ci::shell::timed(|| -> Result<_> {
             let process = Process::start(&mut command)?;
-            let address = until("the sidecar's address", || address_in(&log))?;
-            Ok(Sidecar { process, address })
+            let address = until("the sidecar's address", || address_in(&log.text().ok()?))?;
+            Ok(Sidecar {
+                process,
+                address,
+                log,
+            })
         });
-        fs::remove_file(&log)?;
         Ok((started?, took))
     }
 
@@ -284,6 +326,25 @@ impl Written {
 pub(super) struct Sidecar {
     pub(super) process: Process,
     pub(super) address: String,
+    pub(super) log: Log,
+}
+
+/// What a process says on its standard error.
+pub(super) struct Log(File);
+
+impl Log {
+    /// A file for it, and the other end.
+    pub(super) fn new(place: &Path) -> Result<(File, Self)> {
+        let file = File::create(place)?;
+        Ok((file, Self(File::open(place)?)))
+    }
+
+    /// All of it so far.
+    pub(super) fn text(&self) -> Result<String> {
+        let mut bytes = vec![0; usize::try_from(self.0.metadata()?.len())?];
+        self.0.read_exact_at(&mut bytes, 0)?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
 }
 
 impl Sidecar {
@@ -355,9 +416,29 @@ impl Drop for Load {
 }
 
 pub(super) fn start_host(bench: &Bench, directory: &Path, address: &str) -> Result<Process> {
+    let mut command = host_command(bench, directory, address);
+    Process::start(command.stderr(Stdio::null()))
+}
+
+/// The same, of which something is still to be said.
+pub(super) fn host_command(bench: &Bench, directory: &Path, address: &str) -> Command {
     let mut command = Command::new(&bench.host);
     command.arg(directory).arg(address).stdin(Stdio::null());
-    Process::start(command.stdout(Stdio::null()).stderr(Stdio::null()))
+    command.stdout(Stdio::null());
+    command
+}
+
+/// A free address for a control API over TCP, and a file of tokens that nobody else may read.
+fn tcp_door(directory: &Path) -> Result<(SocketAddr, PathBuf)> {
+    let tokens = directory.join("tokens");
+    let mut file = fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&tokens)?;
+    // It guards a host that lives for seconds, on a machine that is ours.
+    writeln!(file, "campaign {:032x}", std::process::id())?;
+    Ok((free_address()?.parse()?, tokens))
 }
 
 pub(super) fn free_address() -> Result<String> {
@@ -365,8 +446,7 @@ pub(super) fn free_address() -> Result<String> {
     Ok(listener.local_addr()?.to_string())
 }
 
-fn address_in(log: &Path) -> Option<String> {
-    let text = fs::read_to_string(log).ok()?;
+pub(super) fn address_in(text: &str) -> Option<String> {
     let line = text.lines().find(|line| line.contains("\"serving\""))?;
     let after = line.get(line.find("127.0.0.1:")?..)?;
     Some(after.chars().take_while(|letter| *letter != '"').collect())

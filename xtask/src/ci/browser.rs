@@ -1,7 +1,7 @@
 //! The dashboard: its types and its style are checked, and a real browser opens it beside a real service.
 
 use super::shell;
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use std::path::Path;
 use std::process::Command;
 
@@ -55,10 +55,10 @@ fn chromium() -> Result<()> {
         return Ok(());
     }
     println!("there is no Chromium; installing the system's package");
-    let installers = [
+    let installed = install(&[
         (
             "apt-get",
-            vec![
+            &[
                 "install",
                 "-y",
                 "-qq",
@@ -66,21 +66,29 @@ fn chromium() -> Result<()> {
                 "chromium",
             ],
         ),
-        ("dnf", vec!["install", "-y", "-q", "chromium"]),
-        ("apk", vec!["add", "--quiet", "chromium"]),
-    ];
+        ("dnf", &["install", "-y", "-q", "chromium"]),
+        ("apk", &["add", "--quiet", "chromium"]),
+    ]);
+    installed.context("install Chromium by hand; the dashboard is tested in it")
+}
+
+/// Installs packages of the system by the first of these commands that is there.
+///
+/// # Errors
+/// When none is there, or it fails.
+pub(crate) fn install(installers: &[(&str, &[&str])]) -> Result<()> {
     for (program, arguments) in installers {
         if !Path::new("/usr/bin").join(program).exists()
             && !Path::new("/sbin").join(program).exists()
         {
             continue;
         }
-        if program == "apt-get" {
+        if *program == "apt-get" {
             shell::run(&mut as_root(program, &["update", "-qq"]))?;
         }
-        return shell::run(&mut as_root(program, &arguments));
+        return shell::run(&mut as_root(program, arguments));
     }
-    bail!("install Chromium by hand; the dashboard is tested in it")
+    bail!("there is no package manager that is known here")
 }
 
 fn as_root(program: &str, arguments: &[&str]) -> Command {

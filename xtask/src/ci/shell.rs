@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+/// The version of mdBook that is installed where there is none.
+const BOOK_VERSION: &str = "0.5.4";
 /// The version of cargo-deny that is installed where there is none; a later one may judge differently.
 const DENY_VERSION: &str = "0.20.2";
 
@@ -83,30 +85,41 @@ pub(super) fn tests(root: &Path) -> Result<String> {
 
 /// Checks licences, bans and sources with cargo-deny, which is built first where it is missing.
 pub(super) fn deny(root: &Path) -> Result<()> {
+    let mut check = tool(root, "cargo-deny", &["--version", DENY_VERSION])?;
+    check.args(["check", "licenses", "bans", "sources"]);
+    run(&mut check)
+}
+
+/// Makes the site of the documentation with mdBook, which is built first where it is missing, and says where it lies.
+pub(crate) fn book(root: &Path) -> Result<()> {
+    let options = ["--no-default-features", "--version", BOOK_VERSION];
+    run(tool(root, "mdbook", &options)?.arg("build"))?;
+    let place = root.join("target/book/index.html");
+    println!("the site begins at {}", place.display());
+    Ok(())
+}
+
+/// A program that some package of the registry installs: the one in the path, or else one of our own in the target directory.
+fn tool(root: &Path, name: &str, options: &[&str]) -> Result<Command> {
     let tools = target(root).join("tools");
-    let own = tools.join("bin/cargo-deny");
-    let program = if succeeds(quiet("cargo-deny".as_ref(), &["--version"])) {
-        PathBuf::from("cargo-deny")
+    let own = tools.join("bin").join(name);
+    let program = if succeeds(quiet(name.as_ref(), &["--version"])) {
+        PathBuf::from(name)
     } else {
         if !succeeds(quiet(&own, &["--version"])) {
             println!(
-                "cargo-deny is not installed; building it into {}",
+                "{name} is not installed; building it into {}",
                 tools.display()
             );
             println!("(once, and it takes some minutes)");
             let mut install = cargo_command(root, &["install", "--locked", "--root"]);
-            install
-                .arg(&tools)
-                .args(["cargo-deny", "--version", DENY_VERSION]);
-            run(&mut install)?;
+            run(install.arg(&tools).arg(name).args(options))?;
         }
         own
     };
-    let mut check = Command::new(program);
-    check
-        .current_dir(root)
-        .args(["check", "licenses", "bans", "sources"]);
-    run(&mut check)
+    let mut command = Command::new(program);
+    command.current_dir(root);
+    Ok(command)
 }
 
 /// Runs something and says how long it took.
@@ -137,7 +150,7 @@ fn succeeds(mut command: Command) -> bool {
     status.is_ok_and(|status| status.success())
 }
 
-pub(super) fn run(command: &mut Command) -> Result<()> {
+pub(crate) fn run(command: &mut Command) -> Result<()> {
     let line = shown(command);
     println!("$ {line}");
     let status = command

@@ -16,55 +16,70 @@ const SIDECAR: &[Row] = &[
     ("lib", "app config"),
     (
         "app",
-        "act cage clock config decide flame host_client intake message origin record reload sense serve signal supervisor tape view \
+        "act cage clock config decide flame host_client intake message origin place record reload sense serve signal supervisor tape tls view \
          trimtab_core trimtab_protocol",
     ),
     (
         "cli",
         // `doctor` tries what sense does with the very same readers.
-        "cage config conform host_client lib record sense signal telemetry view trimtab_core trimtab_flame trimtab_protocol trimtab_sys",
+        "cage config conform host_client lib place record sense signal telemetry tls view trimtab_core trimtab_flame trimtab_protocol trimtab_sys",
     ),
     // The profiler's own process.
     ("bin", "trimtab_flame"),
     // What runs first. They know no stage.
-    ("config", "trimtab_core trimtab_flame trimtab_protocol"),
+    (
+        "config",
+        "place tls trimtab_core trimtab_flame trimtab_protocol trimtab_sys",
+    ),
     ("signal", ""),
     ("telemetry", "config"),
     // A judge of hosts from outside; it knows the wire and nothing of the sidecar.
     ("conform", "trimtab_protocol"),
     // What the process shuts itself in with.
     ("cage", ""),
+    // Encryption, and tokens.
+    ("tls", "trimtab_sys"),
+    ("token", "trimtab_sys"),
     // What the stages stand on.
     ("clock", "trimtab_core trimtab_sys"),
-    ("host_client", "trimtab_protocol trimtab_sys"),
+    // Points at which a campaign makes it die; in no release.
+    ("fail", "trimtab_sys"),
+    ("host_client", "fail place trimtab_protocol trimtab_sys"),
     ("message", "trimtab_core trimtab_flame trimtab_protocol"),
     ("origin", ""),
+    ("place", ""),
     ("supervisor", "view trimtab_core trimtab_protocol"),
     ("tape", "trimtab_core"),
     ("view", "trimtab_core trimtab_protocol"),
     // The stages. None imports another.
     (
         "sense",
-        "clock host_client message trimtab_core trimtab_protocol trimtab_sys",
+        "clock fail host_client message place trimtab_core trimtab_protocol trimtab_sys",
     ),
-    ("decide", "clock message tape trimtab_core trimtab_protocol"),
+    (
+        "decide",
+        "clock fail message tape trimtab_core trimtab_protocol",
+    ),
     (
         "act",
-        "clock host_client message trimtab_core trimtab_protocol",
+        "clock fail host_client message trimtab_core trimtab_protocol",
     ),
-    ("record", "clock message view trimtab_core trimtab_protocol"),
+    (
+        "record",
+        "clock fail message view trimtab_core trimtab_protocol",
+    ),
     (
         "reload",
         "clock config message trimtab_core trimtab_protocol",
     ),
     (
         "serve",
-        "clock message origin view trimtab_core trimtab_flame trimtab_protocol",
+        "clock message origin tls token view trimtab_core trimtab_flame trimtab_protocol",
     ),
     ("flame", "clock message view trimtab_flame"),
     (
         "intake",
-        "clock message origin trimtab_core trimtab_protocol trimtab_sys",
+        "clock message origin token trimtab_core trimtab_protocol trimtab_sys",
     ),
 ];
 

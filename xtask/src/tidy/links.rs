@@ -12,6 +12,9 @@ const ENDINGS: [&str; 10] = [
     ".css", ".html", ".js", ".json", ".md", ".rs", ".sh", ".toml", ".ts", ".yml",
 ];
 
+/// The pages from which mdBook makes a site, which holds nothing else of the repository.
+const SITE: &str = "docs/";
+
 /// What a build or a run writes; documents may name it, and a clean tree does not hold it.
 const WRITTEN: &str = "target/";
 
@@ -57,6 +60,9 @@ fn fault_of_link(tree: &Tree, from: &str, target: &str) -> Option<&'static str> 
         };
         file
     };
+    if from.starts_with(SITE) && !file.starts_with(SITE) {
+        return Some("a page of the site, or a name in a code span: the site has no other files");
+    }
     if !tree.has(&file) {
         return Some("a file that exists, from this document's directory");
     }
@@ -120,14 +126,15 @@ mod tests {
             ),
             (
                 "docs/a.md",
-                "[up](../README.md#here) [out](../../x.md) [dir](../docs/)\n[bad](../README.md#gone)\n```\n[x](y)\n```",
+                "[up](../README.md#here) [out](../../x.md) [dir](../docs/)\n[own](#here)\n```\n[x](y)\n```",
             ),
         ]);
         let expected = [
             "README.md:1 the link `docs/b.md` leads nowhere",
             "README.md:2 the link `#there` leads nowhere",
+            "docs/a.md:1 the link `../README.md#here` leads nowhere",
             "docs/a.md:1 the link `../../x.md` leads nowhere",
-            "docs/a.md:2 the link `../README.md#gone` leads nowhere",
+            "docs/a.md:2 the link `#here` leads nowhere",
         ];
         assert_eq!(whats(&tree), expected);
     }

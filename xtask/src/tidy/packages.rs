@@ -31,7 +31,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("trimtab-protocol", &[]),
     ("trimtab-sim", &["trimtab-core", "trimtab-protocol"]),
     ("trimtab-sys", &[]),
-    ("xtask", &["trimtab-protocol"]),
+    ("xtask", &["trimtab-protocol", "trimtab-sys"]),
 ];
 
 /// All that these packages may ask for without a feature.

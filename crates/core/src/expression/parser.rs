@@ -1,8 +1,9 @@
 //! From tokens to steps, with every figure held against the quantity that its place needs.
 
 use super::lexer::{Token, TokenKind, UNITS, next};
+use super::program::{Operation, STACK_MAX, Step};
 use super::signals::{Quantity, Signal};
-use super::{ExpressionError, STACK_MAX, Step, TEXT_BYTES_MAX};
+use super::{ExpressionError, TEXT_BYTES_MAX};
 use std::ops::Range;
 
 /// How deep parentheses, `not` and minus signs may nest.
@@ -129,7 +130,7 @@ impl Parser<'_> {
         while self.token.kind == TokenKind::Word("or") {
             self.advance()?;
             let right = self.and()?;
-            left = self.join(&left, &right, Step::Or)?;
+            left = self.join(&left, &right, Operation::Or)?;
         }
         Ok(left)
     }
@@ -139,17 +140,17 @@ impl Parser<'_> {
         while self.token.kind == TokenKind::Word("and") {
             self.advance()?;
             let right = self.not()?;
-            left = self.join(&left, &right, Step::And)?;
+            left = self.join(&left, &right, Operation::And)?;
         }
         Ok(left)
     }
 
     /// Both halves of an `and` or `or` must be conditions.
-    fn join(&mut self, left: &Part, right: &Part, step: Step) -> Read<Part> {
+    fn join(&mut self, left: &Part, right: &Part, operation: Operation) -> Read<Part> {
         self.want_truth(left);
         self.want_truth(right);
         let span = left.span.start..right.span.end;
-        self.emit(step, &span)?;
+        self.emit(Step::Two(operation), &span)?;
         let sort = Some(Sort::Truth);
         Ok(Part { sort, span })
     }
@@ -172,15 +173,15 @@ impl Parser<'_> {
 
     fn compare(&mut self) -> Read<Part> {
         let left = self.sum()?;
-        let Some(step) = comparison(self.token.kind) else {
+        let Some(operation) = comparison(self.token.kind) else {
             return Ok(left);
         };
         let sign = self.token.span.clone();
         self.advance()?;
         let right = self.sum()?;
-        self.check_comparison(&left, &right, step, sign);
+        self.check_comparison(&left, &right, operation, sign);
         let span = left.span.start..right.span.end;
-        self.emit(step, &span)?;
+        self.emit(Step::Two(operation), &span)?;
         if comparison(self.token.kind).is_some() {
             let mut problem = self.unexpected("`and`, `or` or the end");
             problem.title = "comparisons do not follow one another".to_owned();
@@ -194,28 +195,28 @@ impl Parser<'_> {
     fn sum(&mut self) -> Read<Part> {
         let mut left = self.product()?;
         loop {
-            let step = match self.token.kind {
-                TokenKind::Sign("+") => Step::Add,
-                TokenKind::Sign("-") => Step::Subtract,
+            let operation = match self.token.kind {
+                TokenKind::Sign("+") => Operation::Add,
+                TokenKind::Sign("-") => Operation::Subtract,
                 _ => return Ok(left),
             };
             self.advance()?;
             let right = self.product()?;
-            left = self.combine(&left, &right, step)?;
+            left = self.combine(&left, &right, operation)?;
         }
     }
 
     fn product(&mut self) -> Read<Part> {
         let mut left = self.minus()?;
         loop {
-            let step = match self.token.kind {
-                TokenKind::Sign("*") => Step::Multiply,
-                TokenKind::Sign("/") => Step::Divide,
+            let operation = match self.token.kind {
+                TokenKind::Sign("*") => Operation::Multiply,
+                TokenKind::Sign("/") => Operation::Divide,
                 _ => return Ok(left),
             };
             self.advance()?;
             let right = self.minus()?;
-            left = self.combine(&left, &right, step)?;
+            left = self.combine(&left, &right, operation)?;
         }
     }
 
@@ -283,27 +284,27 @@ impl Parser<'_> {
     }
 
     /// Arithmetic on two figures.
-    fn combine(&mut self, left: &Part, right: &Part, step: Step) -> Read<Part> {
+    fn combine(&mut self, left: &Part, right: &Part, operation: Operation) -> Read<Part> {
         let span = left.span.start..right.span.end;
-        self.emit(step, &span)?;
+        self.emit(Step::Two(operation), &span)?;
         let both = (self.want_figure(left), self.want_figure(right));
         let (Some(one), Some(other)) = both else {
             return Ok(Part { sort: None, span });
         };
-        let result = match step {
-            Step::Multiply => product(one, other),
-            Step::Divide => quotient(one, other),
+        let result = match operation {
+            Operation::Multiply => product(one, other),
+            Operation::Divide => quotient(one, other),
             _ => common(one, other),
         };
         if result.is_none() {
-            let word = match step {
-                Step::Multiply => "multiplied by",
-                Step::Divide => "divided by",
-                Step::Add => "added to",
+            let word = match operation {
+                Operation::Multiply => "multiplied by",
+                Operation::Divide => "divided by",
+                Operation::Add => "added to",
                 _ => "subtracted from",
             };
-            let (first, second) = match step {
-                Step::Multiply | Step::Divide => (one, other),
+            let (first, second) = match operation {
+                Operation::Multiply | Operation::Divide => (one, other),
                 _ => (other, one),
             };
             let (first, second) = (first.describe(), second.describe());
@@ -320,7 +321,13 @@ impl Parser<'_> {
         Ok(Part { sort, span })
     }
 
-    fn check_comparison(&mut self, left: &Part, right: &Part, step: Step, sign: Range<usize>) {
+    fn check_comparison(
+        &mut self,
+        left: &Part,
+        right: &Part,
+        operation: Operation,
+        sign: Range<usize>,
+    ) {
         let both = (self.want_figure(left), self.want_figure(right));
         let (Some(one), Some(other)) = both else {
             return;
@@ -336,7 +343,7 @@ impl Parser<'_> {
             self.problems.push(problem);
             return;
         };
-        let exact = matches!(step, Step::Same | Step::Differs);
+        let exact = matches!(operation, Operation::Same | Operation::Differs);
         if exact && quantity != Quantity::Count {
             let title = format!("{} is never exactly another", quantity.describe());
             let mut problem = Problem::new(sign, title, "compared exactly".to_owned());
@@ -412,7 +419,7 @@ impl Parser<'_> {
         match step {
             Step::Number(_) | Step::Signal(_) => self.height += 1,
             Step::Negate | Step::Not => {}
-            _ => self.height -= 1,
+            Step::Two(_) => self.height -= 1,
         }
         if self.height > STACK_MAX {
             return Err(Box::new(too_deep(span.clone())));
@@ -435,14 +442,9 @@ impl Parser<'_> {
     }
 }
 
-fn comparison(kind: TokenKind<'_>) -> Option<Step> {
+fn comparison(kind: TokenKind<'_>) -> Option<Operation> {
     match kind {
-        TokenKind::Sign("<") => Some(Step::Less),
-        TokenKind::Sign("<=") => Some(Step::AtMost),
-        TokenKind::Sign(">") => Some(Step::More),
-        TokenKind::Sign(">=") => Some(Step::AtLeast),
-        TokenKind::Sign("==") => Some(Step::Same),
-        TokenKind::Sign("!=") => Some(Step::Differs),
+        TokenKind::Sign(sign) => Operation::comparison(sign),
         _ => None,
     }
 }

@@ -66,10 +66,11 @@ pub(super) fn write(tree: &Tree, kind: Kind, quality: &Quality) -> io::Result<Ve
             let id = u64::try_from(functions.len()).unwrap_or(0) + 1;
             functions.insert((*name).to_owned(), id);
             let name = texts.id(name);
+            // With a system name of its own nothing is left to demangle; `go tool pprof` would take all that stands in angle
+            // brackets for parameters of a template and leave it out.
             profile.function.push(Function {
                 id,
                 name,
-                system_name: name,
                 ..Function::default()
             });
             let line = Line {

@@ -192,3 +192,39 @@ fn code_that_node_made_has_the_names_it_wrote_down() {
     )));
     assert!(share(&lines, "countWords") > 80.0, "{lines:#?}");
 }
+
+#[test]
+fn functions_of_python_have_the_names_it_wrote_down_and_their_callers() {
+    let test = "functions_of_python_have_the_names_it_wrote_down_and_their_callers";
+    if !can_sample(test) || installed("python3").is_none() {
+        return;
+    }
+    let asked = "import sys; sys.exit(sys.version_info < (3, 12))";
+    let knows_perf = Command::new("python3").args(["-c", asked]).status();
+    if !knows_perf.unwrap().success() {
+        println!("skipped: {test}: this python3 is older than 3.12 and writes no names down");
+        return;
+    }
+    let script = "def count_words(n):\n s = 0\n for k in range(n): s = (s * 31 + k) % 1000003\n return s\n\
+                  def forever():\n while True: count_words(100000)\nprint('under way', flush=True)\nforever()";
+    let mut command = Command::new("python3");
+    command.args(["-X", "perf", "-c", script]);
+    let target = Target::start(&mut command, None);
+    let shot = Shot {
+        hz: 499,
+        ..Shot::of(target.pid())
+    };
+    let (named, lines) = folded(&shot, 2_000);
+    println!("{}", named.quality);
+    drop(std::fs::remove_file(format!(
+        "/tmp/perf-{}.map",
+        target.pid()
+    )));
+    assert!(share(&lines, "py::count_words") > 80.0, "{lines:#?}");
+    let called = lines.into_iter().map(|(stack, count)| {
+        let at = stack.find("py::count_words").unwrap_or(0);
+        (stack[..at].to_owned(), count)
+    });
+    let callers: Vec<(String, u64)> = called.collect();
+    assert!(share(&callers, "py::forever") > 80.0, "{callers:#?}");
+}

@@ -12,6 +12,7 @@ use trimtab_protocol::name::{Generation, KnobName, PoolName};
 use trimtab_protocol::operator::{FreezeRequest, OperatorReceipt, PinRequest, ResetRequest};
 use trimtab_protocol::problem::{Problem, ProblemKind};
 use trimtab_sys::clock::boot_ns;
+use trimtab_sys::fail::{self, Point};
 
 impl Control {
     pub(crate) async fn take_lease(
@@ -22,6 +23,7 @@ impl Control {
         self.prepare().await;
         let grant = self.governor().take_lease(&request, boot_ns())?;
         self.settle().await;
+        fail::at(Point::HostLeaseGranted);
         Ok(grant)
     }
 
@@ -48,15 +50,17 @@ impl Control {
             Planned::Answered(receipt) => return Ok(receipt),
             Planned::Apply(plan) => plan,
         };
+        fail::at(Point::HostChangeJudged);
         // The fuse is armed before the first knob moves, so that no request is admitted at trial values after their end.
         self.registry.set_fuse(&request.pool, Some(plan.ends_ns));
-        if let Err(failure) = self.registry.apply_all(&plan.writes).await {
-            return Err(self.failed(&failure));
-        }
+        let whole = self.set_all(&plan.writes).await?;
+        fail::at(Point::HostChangeSet);
         self.governor().commit_change(&plan, boot_ns());
+        whole.settled();
         self.sync_fuses();
         self.reread(&request.pool).await;
         let receipt = self.governor().finish_change(&plan);
+        fail::at(Point::HostChangeRecorded);
         receipt.ok_or_else(|| {
             let detail = "the change was made and its receipt was lost";
             Box::new(Problem::new(ProblemKind::Internal, detail))
@@ -71,13 +75,25 @@ impl Control {
     ) -> Result<ChangeReceipt, Refusal> {
         let _turn = self.turn.lock().await;
         self.prepare().await;
+        fail::at(match end {
+            End::Confirm => Point::HostConfirmAsked,
+            End::RollBack => Point::HostRollBackAsked,
+        });
         let step = self.governor().end(end, generation, &request)?;
         if let EndStep::Answered(receipt) = step {
             return Ok(receipt);
         }
+        if end == End::Confirm {
+            fail::at(Point::HostConfirmKept);
+        }
         self.settle().await;
         self.reread(&request.pool).await;
-        Ok(self.governor().finish_end(end, generation, &request))
+        let receipt = self.governor().finish_end(end, generation, &request);
+        fail::at(match end {
+            End::Confirm => Point::HostConfirmDone,
+            End::RollBack => Point::HostRollBackDone,
+        });
+        Ok(receipt)
     }
 
     /// Rolls trials back and freezes at once, then makes it last; the answer says whether that worked.
@@ -87,13 +103,16 @@ impl Control {
     ) -> Result<OperatorReceipt, Refusal> {
         let _turn = self.turn.lock().await;
         self.prepare().await;
+        fail::at(Point::HostFreezeAsked);
         self.governor().freeze();
         self.settle().await;
+        fail::at(Point::HostFreezeDecided);
         let kept = self
             .on_disk(move |dir| dir.freeze(request.reason.as_deref()))
             .await;
         self.freeze_persistent
             .store(matches!(kept, Some(Ok(()))), Ordering::Release);
+        fail::at(Point::HostFreezeKept);
         Ok(self.operator_receipt(None))
     }
 
@@ -120,11 +139,10 @@ impl Control {
         self.prepare().await;
         let busy = self.registry.busy(&pool, boot_ns());
         let writes = self.governor().plan_pin(&pool, &knob, &request, busy)?;
-        if let Err(failure) = self.registry.apply_all(&writes).await {
-            return Err(self.failed(&failure));
-        }
+        let whole = self.set_all(&writes).await?;
         self.governor()
             .commit_pin(&pool, &knob, &request, boot_ns());
+        whole.settled();
         self.settle().await;
         self.reread(&pool).await;
         Ok(self.operator_receipt(Some(&pool)))
@@ -150,10 +168,9 @@ impl Control {
         let pool = request.pool.as_ref();
         self.prepare().await;
         let writes = self.governor().plan_reset(pool)?;
-        if let Err(failure) = self.registry.apply_all(&writes).await {
-            return Err(self.failed(&failure));
-        }
+        let whole = self.set_all(&writes).await?;
         self.governor().commit_reset(pool);
+        whole.settled();
         self.settle().await;
         Ok(self.operator_receipt(pool))
     }

@@ -10,17 +10,17 @@ use trimtab_protocol::problem::ProblemKind::{
 };
 
 /// A call as an attacker would send it: the socket that takes it, and a request that would be carried out.
-struct Target<'b> {
+pub(crate) struct Target<'b> {
     socket: &'b Path,
-    method: String,
-    path: String,
+    pub(crate) method: String,
+    pub(crate) path: String,
     /// What it would take; nothing where the call reads no body.
     body: Option<Map<String, Value>>,
-    is_operators: bool,
+    pub(crate) is_operators: bool,
 }
 
 /// One request: what stands before the path, what comes after the head's first line, and the body.
-struct Shot {
+pub(crate) struct Shot {
     method: String,
     path: String,
     head: String,
@@ -28,7 +28,7 @@ struct Shot {
 }
 
 /// How an attack turns a good request into a bad one; nothing where it does not apply.
-type Attack = (
+pub(crate) type Attack = (
     &'static str,
     ProblemKind,
     fn(&Target<'_>, Shot) -> Option<Shot>,
@@ -36,7 +36,7 @@ type Attack = (
 
 const JSON: &str = "content-type: application/json\r\n";
 
-fn attacks() -> Vec<Attack> {
+pub(crate) fn attacks() -> Vec<Attack> {
     vec![
         ("a method that is not offered", Method, |_, it| {
             Some(Shot {
@@ -78,7 +78,7 @@ fn attacks() -> Vec<Attack> {
 }
 
 /// The same with what they carry.
-fn attacks_by_body() -> Vec<Attack> {
+pub(crate) fn attacks_by_body() -> Vec<Attack> {
     vec![
         ("a form", MediaType, |_, it| {
             typed(it, "content-type: application/x-www-form-urlencoded\r\n")
@@ -149,8 +149,7 @@ fn attacks_by_body() -> Vec<Attack> {
 }
 
 fn with(shot: Shot, header: &str) -> Option<Shot> {
-    let head = format!("{}{header}", shot.head);
-    Some(Shot { head, ..shot })
+    Some(shot.with(header))
 }
 
 /// With a body under another content type, whether the call reads it or not.
@@ -168,21 +167,33 @@ fn typed(shot: Shot, header: &str) -> Option<Shot> {
 }
 
 fn fire(socket: &Path, shot: &Shot) -> Reply {
-    let Shot {
-        method,
-        path,
-        head,
-        body,
-    } = shot;
-    let length = body.len();
-    let text = format!(
-        "{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{head}content-length: {length}\r\n\r\n{body}"
-    );
-    raw(socket, text.as_bytes())
+    raw(socket, shot.text("localhost").as_bytes())
+}
+
+impl Shot {
+    /// As it stands on the wire.
+    pub(crate) fn text(&self, host: &str) -> String {
+        let Self {
+            method,
+            path,
+            head,
+            body,
+        } = self;
+        let length = body.len();
+        format!(
+            "{method} {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n{head}content-length: {length}\r\n\r\n{body}"
+        )
+    }
+
+    /// The same with one more header.
+    pub(crate) fn with(self, header: &str) -> Self {
+        let head = format!("{}{header}", self.head);
+        Self { head, ..self }
+    }
 }
 
 /// The calls that the document of the API names, method first. What a host may offer besides is not among them.
-fn documented() -> BTreeSet<(String, String)> {
+pub(crate) fn documented() -> BTreeSet<(String, String)> {
     let text = include_str!("../../../../docs/control-api.openapi.json");
     let document: Value = serde_json::from_str(text).expect("it is JSON");
     let paths = document["paths"].as_object().expect("it has paths");
@@ -198,7 +209,11 @@ fn documented() -> BTreeSet<(String, String)> {
     .collect()
 }
 
-fn target<'b>(bench: &'b Bench, (method, path): (String, String), trial: &Value) -> Target<'b> {
+pub(crate) fn target<'b>(
+    bench: &'b Bench,
+    (method, path): (String, String),
+    trial: &Value,
+) -> Target<'b> {
     let state = bench.state();
     let (instance, epoch) = (&state.instance, state.epoch);
     let named = |body: Value| body.as_object().expect("an object").clone();
@@ -244,7 +259,7 @@ fn target<'b>(bench: &'b Bench, (method, path): (String, String), trial: &Value)
 }
 
 impl Target<'_> {
-    fn good(&self) -> Shot {
+    pub(crate) fn good(&self) -> Shot {
         Shot {
             method: self.method.clone(),
             path: self.path.clone(),
@@ -259,7 +274,7 @@ impl Target<'_> {
 }
 
 /// What an attack could have changed.
-fn standing(bench: &Bench) -> Value {
+pub(crate) fn standing(bench: &Bench) -> Value {
     let state = serde_json::to_value(bench.state()).expect("JSON");
     let pool = &state["pools"]["web"];
     json!([

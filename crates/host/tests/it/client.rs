@@ -3,6 +3,7 @@
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use trimtab_host::host::HostHandle;
@@ -39,10 +40,23 @@ impl Reply {
 
 /// Sends bytes as they are, and reads the answer to its end.
 pub(crate) fn raw(socket: &Path, bytes: &[u8]) -> Reply {
-    let mut stream = UnixStream::connect(socket).expect("it listens");
+    let stream = UnixStream::connect(socket).expect("it listens");
     stream
         .set_read_timeout(Some(crate::LONG))
         .expect("a hang guard");
+    exchange(stream, bytes)
+}
+
+/// The same over TCP.
+pub(crate) fn raw_tcp(address: SocketAddr, bytes: &[u8]) -> Reply {
+    let stream = TcpStream::connect(address).expect("it listens");
+    stream
+        .set_read_timeout(Some(crate::LONG))
+        .expect("a hang guard");
+    exchange(stream, bytes)
+}
+
+fn exchange(mut stream: impl Read + Write, bytes: &[u8]) -> Reply {
     stream.write_all(bytes).expect("it is read");
     let mut text = String::new();
     stream.read_to_string(&mut text).expect("an answer");

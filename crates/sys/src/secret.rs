@@ -1,0 +1,79 @@
+//! Files that hold a secret, such as tokens or a private key: read only when nobody else could have read or written them.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::Path;
+use thiserror::Error;
+
+/// The longest file that is read, in bytes.
+const FILE_BYTES_MAX: u64 = 64 * 1024;
+
+/// Why such a file cannot be used. Nothing of what stands in it is told.
+#[derive(Debug, Error)]
+pub enum SecretError {
+    /// The system does not let it be read.
+    #[error("it cannot be read: {0}")]
+    Unreadable(#[from] io::Error),
+    /// It is something else than a file.
+    #[error("it is no plain file")]
+    NotPlain,
+    /// Its user is another.
+    #[error("it belongs to user {0}, and must belong to this process's user or root")]
+    ForeignOwner(u32),
+    /// Others may read or write it.
+    #[error("its mode is {0:03o}, and must be closed to group and others, as 600 is")]
+    Open(u32),
+    /// No secret is that long.
+    #[error("it is longer than {FILE_BYTES_MAX} bytes")]
+    TooLong,
+}
+
+/// Reads it as text. It must belong to this process's user or root and be closed to everybody else.
+///
+/// # Errors
+/// Why it cannot be used.
+pub fn read(path: &Path) -> Result<String, SecretError> {
+    let (file, metadata) = open(path)?;
+    let owner = metadata.uid();
+    if owner != 0 && owner != crate::process::effective_uid() {
+        return Err(SecretError::ForeignOwner(owner));
+    }
+    let mode = metadata.mode() & 0o777;
+    if mode & 0o077 != 0 {
+        return Err(SecretError::Open(mode));
+    }
+    text(file, &metadata)
+}
+
+/// Reads one that is no secret with the same care, whoever may read it.
+///
+/// # Errors
+/// Why it cannot be used.
+pub fn read_public(path: &Path) -> Result<String, SecretError> {
+    let (file, metadata) = open(path)?;
+    text(file, &metadata)
+}
+
+fn open(path: &Path) -> Result<(File, std::fs::Metadata), SecretError> {
+    // Opened without waiting: a pipe in its place must not hold up whoever asks.
+    let file = File::options()
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK | libc::O_CLOEXEC)
+        .open(path)?;
+    // What was opened is judged, not what the name leads to a moment later.
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
+        return Err(SecretError::NotPlain);
+    }
+    Ok((file, metadata))
+}
+
+fn text(file: File, metadata: &std::fs::Metadata) -> Result<String, SecretError> {
+    if metadata.len() > FILE_BYTES_MAX {
+        return Err(SecretError::TooLong);
+    }
+    let mut text = String::new();
+    file.take(FILE_BYTES_MAX).read_to_string(&mut text)?;
+    Ok(text)
+}
