@@ -119,20 +119,23 @@ impl Tuner {
         }
         let draining = delta.busy() > 1.1 * fraction(to) || tick.pool.settling;
         let judgement = self.policy.judge(&sight, &claim, draining);
-        let waits = is_starved(delta, to);
+        // Nothing waits here any more and something does elsewhere: the host's one trial is of more use there.
+        let idle = contended && !is_starved(delta, to) && measured >= CONTENDED_MIN;
         match judgement {
-            // Nothing waits here any more and something does elsewhere: the host's one trial is of more use there.
-            Judgement::Open(_) if contended && !waits && measured >= CONTENDED_MIN => {
-                let verdict = Verdict::TooFew {
-                    completed: self.trial.as_ref()?.window.completed(),
-                    needed: COMPLETIONS_MIN,
-                };
-                undo(Reason::DidNotPay { verdict })
-            }
+            Judgement::Open(_) if idle => undo(self.too_few()?),
             Judgement::Open(reason) => Some((Action::Hold, reason)),
             Judgement::Keep(reason) => Some((Action::Confirm, reason)),
             Judgement::Undo(reason) => undo(reason),
         }
+    }
+
+    /// The trial ends before enough was seen.
+    fn too_few(&self) -> Option<Reason> {
+        let verdict = Verdict::TooFew {
+            completed: self.trial.as_ref()?.window.completed(),
+            needed: COMPLETIONS_MIN,
+        };
+        Some(Reason::DidNotPay { verdict })
     }
 
     /// The host cannot be read: an open trial is undone once that has lasted.
