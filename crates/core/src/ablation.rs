@@ -53,11 +53,13 @@ pub enum Part {
     Following,
     /// Room for jobs that hang, and a close timeout meanwhile.
     Hanging,
+    /// Not down with a full CPU where long jobs are late anyhow.
+    Hopeless,
 }
 
 impl Part {
     /// All parts, with the names by which they are left out.
-    pub const ALL: [(&'static str, Self); 23] = [
+    pub const ALL: [(&'static str, Self); 24] = [
         ("climb", Self::Climb),
         ("rise", Self::Rise),
         ("look-back", Self::LookBack),
@@ -81,6 +83,7 @@ impl Part {
         ("harm-budget", Self::HarmBudget),
         ("following", Self::Following),
         ("hanging", Self::Hanging),
+        ("hopeless", Self::Hopeless),
     ];
 }
 

@@ -4,6 +4,7 @@
 //! orders that follow. It reads no clock, and of what became of its orders it learns only from the next observation.
 
 mod aftermath;
+mod chain;
 mod choice;
 mod following;
 mod judging;
@@ -23,6 +24,7 @@ use crate::profile::{Profile, Settings};
 use crate::signal::HostSignals;
 use crate::window::PoolDelta;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use trimtab_protocol::decision::{Absence, Action, Evidence, Level, Mode, Reason, Regime};
 use trimtab_protocol::name::{Epoch, Generation, InstanceId, KnobName, PoolName};
 use trimtab_protocol::problem::Problem;
@@ -33,7 +35,7 @@ pub use choice::{ProfileSwitch, ProfileWish};
 use others::Others;
 
 use choice::{Choices, Sight};
-use round::{PoolReading, Round};
+use round::{Deltas, Round};
 use tuner::{Choice, PoolTick, Tuner};
 
 /// Good ticks that are watched after a start, a gap or a restart of the host before anything is changed.
@@ -167,17 +169,17 @@ impl Controller {
     }
 
     fn decide(&mut self, observation: Observation) -> Decision {
-        let Some(state) = observation.state.fresh().cloned() else {
+        let Some(state) = observation.state.fresh() else {
             return self.decide_blind(&observation, Absence::NotYet);
         };
-        self.notice_instance(&state);
+        self.notice_instance(state);
         self.notice_gap(&observation);
         let signals = HostSignals::read(self.last.as_ref(), &observation);
-        let deltas = self.deltas(&state);
+        let deltas = self.deltas(state);
         let sight = Sight {
             now: observation.at,
             before: self.last.as_ref().and_then(|last| last.state.fresh()),
-            state: &state,
+            state,
             signals: &signals,
             deltas: &deltas,
         };
@@ -186,10 +188,10 @@ impl Controller {
         if comparable {
             self.warm_ticks = self.warm_ticks.saturating_add(1);
         }
-        let round = self.decide_pools(&observation, &state, &signals, &deltas);
+        let round = self.decide_pools(&observation, state, &signals, &deltas);
         let orders = Orders {
             instance: Some(state.instance.clone()),
-            lease: self.lease_wish(&state),
+            lease: self.lease_wish(state),
             steps: round.steps,
         };
         let (at, at_ms) = (observation.at, observation.at_ms);
@@ -201,7 +203,7 @@ impl Controller {
             at,
             at_ms,
         );
-        report::fill_rates(&mut status.sample, self, &state, &deltas);
+        report::fill_rates(&mut status.sample, self, state, &deltas);
         self.last = Some(observation);
         self.decision(at, at_ms, round.records, orders, status)
     }
@@ -414,14 +416,14 @@ impl Controller {
         }
     }
 
-    fn deltas(&self, state: &HostState) -> BTreeMap<PoolName, PoolReading> {
+    fn deltas<'s>(&self, state: &'s HostState) -> Deltas<'s> {
         let Some(before) = self.last.as_ref().and_then(|last| last.state.fresh()) else {
-            return BTreeMap::new();
+            return Deltas::default();
         };
         let span = Span::from_ns(state.at_ns.saturating_sub(before.at_ns));
         let both =
             tunable(state).filter_map(|(name, pool)| Some((name, before.pools.get(name)?, pool)));
-        both.map(|(name, was, is)| (name.clone(), PoolDelta::between(was, is, span)))
+        both.map(|(name, was, is)| (name, PoolDelta::between(was, is, span).map(Arc::new)))
             .collect()
     }
 }

@@ -10,6 +10,7 @@
 
 pub mod ablation;
 pub mod controller;
+mod counts;
 pub mod decision;
 pub mod expression;
 pub mod guard;

@@ -10,6 +10,7 @@ mod climb;
 pub mod follow;
 mod learn;
 mod plant;
+mod promise;
 pub mod proof;
 mod protect;
 mod search;
@@ -18,7 +19,6 @@ pub mod verdict;
 
 pub use terms::{Claim, Proposal, Purpose, Sight};
 
-use crate::ablation::{Part, lacks};
 use crate::model::arrivals::Arrivals;
 use crate::model::cells::Cells;
 use crate::model::flow::Flow;
@@ -383,26 +383,6 @@ impl Policy {
         self.shape.as_ref().filter(|shape| shape.classes() >= 3)
     }
 
-    /// The share of work that would be in time at a size, by the service times seen at the present one.
-    fn in_time(&self, sight: &Sight<'_>, shape: &Shape, size: f64) -> f64 {
-        if lacks(Part::InTime) {
-            return 1.0;
-        }
-        let Some(slo_s) = sight.slo_s else {
-            return 1.0;
-        };
-        let residence = |size: f64| size / shape.throughput(size).max(1e-9);
-        let stretch = residence(size) / residence(sight.size());
-        // Longer waits than that are the queue's doing; at any size they would leave nothing to compare.
-        let left_s = (slo_s - self.wait_s).max(0.5 * slo_s);
-        self.work.in_time(left_s, stretch)
-    }
-
-    /// The goodput that the curves promise at a size.
-    fn goodput(&self, sight: &Sight<'_>, shape: &Shape, size: f64) -> f64 {
-        shape.throughput(size) * self.in_time(sight, shape, size)
-    }
-
     /// A proposal; nothing when the size, within bounds and under the lid, is the present one.
     fn go(&self, sight: &Sight<'_>, to: f64, purpose: Purpose, reason: Reason) -> Option<Proposal> {
         let (least, most) = sight.bounds;
@@ -448,11 +428,10 @@ impl Policy {
         let (goodput, loss) = match self.known_shape() {
             Some(shape) => {
                 // What comes too late at the present size already is not lost by going elsewhere.
-                let (good, in_time) = (
-                    self.goodput(sight, shape, sight.size()),
-                    self.in_time(sight, shape, sight.size()),
-                );
-                let ratio = self.goodput(sight, shape, to) / good.max(1e-9);
+                let promise = self.promise(sight, shape);
+                let (good, in_time) =
+                    (promise.goodput(sight.size()), promise.in_time(sight.size()));
+                let ratio = promise.goodput(to) / good.max(1e-9);
                 ((here * ratio).min(load), (1.0 - ratio).max(0.0) * in_time)
             }
             None if to > sight.size() => ((here * to / sight.size()).min(load), 0.0),

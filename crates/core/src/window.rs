@@ -1,8 +1,10 @@
 //! What a pool did between two readings, and over a stretch of them at one setting.
 
+use crate::counts::Counts;
 use crate::moment::Span;
 use crate::number::fraction;
 use std::collections::VecDeque;
+use std::sync::Arc;
 use trimtab_protocol::decision::{Absence, WindowFigures};
 use trimtab_protocol::histogram::Histogram;
 use trimtab_protocol::state::PoolState;
@@ -209,7 +211,7 @@ impl Keep {
 /// A stretch of ticks at one setting, the oldest of them forgotten after a while.
 #[derive(Clone, Debug, Default)]
 pub struct Window {
-    deltas: VecDeque<PoolDelta>,
+    deltas: VecDeque<Arc<PoolDelta>>,
     sums: Sums,
 }
 
@@ -222,47 +224,46 @@ struct Sums {
     lost: u64,
     busy: f64,
     waiting: f64,
-    total: Histogram,
-    wait: Histogram,
-    service: Histogram,
+    total: Counts,
+    wait: Counts,
+    service: Counts,
     measured: bool,
 }
 
 impl Window {
     /// Adds a tick and forgets the oldest ones as `keep` says.
-    pub fn add(&mut self, delta: PoolDelta, keep: Keep) {
+    pub fn add(&mut self, delta: Arc<PoolDelta>, keep: Keep) {
+        self.sums.add(&delta);
         self.deltas.push_back(delta);
-        let mut ns: u64 = self.deltas.iter().map(|delta| delta.span.as_ns()).sum();
-        let mut completed: u64 = self.deltas.iter().map(|delta| delta.completed).sum();
         let mut forgot = false;
         while let Some(oldest) = self.deltas.front() {
+            let (ns, completed) = (self.sums.ns, self.sums.completed);
             let enough = ns > keep.span.as_ns() && completed - oldest.completed >= keep.completed;
             if self.deltas.len() == 1 || !(enough || ns > keep.span_max.as_ns()) {
                 break;
             }
-            ns -= oldest.span.as_ns();
-            completed -= oldest.completed;
+            self.sums.remove(oldest);
             self.deltas.pop_front();
             forgot = true;
         }
         if forgot {
-            self.sums = Sums::default();
-            self.deltas.iter().for_each(|delta| self.sums.add(delta));
-        } else if let Some(newest) = self.deltas.back() {
-            self.sums.add(newest);
+            // Whole numbers come out as they went in; fractions do not, so they are added up anew.
+            (self.sums.busy, self.sums.waiting) = (0.0, 0.0);
+            let sums = &mut self.sums;
+            self.deltas.iter().for_each(|delta| sums.add_rates(delta));
         }
     }
 
     /// Forgets everything.
     pub fn clear(&mut self) {
         self.deltas.clear();
-        self.sums = Sums::default();
+        self.sums.clear();
     }
 
     /// The newest tick.
     #[must_use]
     pub fn last(&self) -> Option<&PoolDelta> {
-        self.deltas.back()
+        self.deltas.back().map(Arc::as_ref)
     }
 
     /// How long it spans.
@@ -279,13 +280,13 @@ impl Window {
 
     /// Service times in it, where the host offers them.
     #[must_use]
-    pub fn service(&self) -> Option<&Histogram> {
+    pub(crate) fn service(&self) -> Option<&Counts> {
         self.sums.measured.then_some(&self.sums.service)
     }
 
     /// Response times in it, where the host offers them.
     #[must_use]
-    pub fn total(&self) -> Option<&Histogram> {
+    pub(crate) fn total(&self) -> Option<&Counts> {
         self.sums.measured.then_some(&self.sums.total)
     }
 
@@ -326,24 +327,57 @@ impl Window {
 
 impl Sums {
     fn add(&mut self, delta: &PoolDelta) {
-        let seconds = delta.span.as_secs_f64();
         self.ns += delta.span.as_ns();
         self.arrived += delta.arrived;
         self.completed += delta.completed;
         self.failed += delta.failed;
         self.lost += delta.lost;
+        self.add_rates(delta);
+        self.measured = delta.total.is_some();
+        for (sum, part) in self.counts(delta) {
+            sum.add(part);
+        }
+    }
+
+    fn add_rates(&mut self, delta: &PoolDelta) {
+        let seconds = delta.span.as_secs_f64();
         self.busy += delta.busy() * seconds;
         self.waiting += delta.waiting() * seconds;
-        self.measured = delta.total.is_some();
-        for (sum, part) in [
-            (&mut self.total, &delta.total),
-            (&mut self.wait, &delta.wait),
-            (&mut self.service, &delta.service),
-        ] {
-            if let Some(part) = part {
-                sum.merge(part);
-            }
+    }
+
+    /// Takes a tick out again, but for its rates.
+    fn remove(&mut self, delta: &PoolDelta) {
+        self.ns -= delta.span.as_ns();
+        self.arrived -= delta.arrived;
+        self.completed -= delta.completed;
+        self.failed -= delta.failed;
+        self.lost -= delta.lost;
+        for (sum, part) in self.counts(delta) {
+            sum.remove(part);
         }
+    }
+
+    fn clear(&mut self) {
+        let counts = [&mut self.total, &mut self.wait, &mut self.service];
+        counts.into_iter().for_each(Counts::clear);
+        (self.ns, self.arrived, self.completed) = (0, 0, 0);
+        (self.failed, self.lost) = (0, 0);
+        (self.busy, self.waiting, self.measured) = (0.0, 0.0, false);
+    }
+
+    /// The sums of times, each with the part of it that a tick brings.
+    fn counts<'a>(
+        &'a mut self,
+        delta: &'a PoolDelta,
+    ) -> impl Iterator<Item = (&'a mut Counts, &'a Histogram)> {
+        let pairs = [
+            (&mut self.total, delta.total.as_ref()),
+            (&mut self.wait, delta.wait.as_ref()),
+            (&mut self.service, delta.service.as_ref()),
+        ];
+        pairs
+            .into_iter()
+            .filter_map(|(sum, part)| Some((sum, part?)))
     }
 }
 
@@ -394,8 +428,9 @@ mod tests {
         let (earlier, mut later) = (pool(8), pool(8));
         later.counters.completed = Some(10);
         later.counters.arrived = Some(10);
-        let delta =
-            PoolDelta::between(&earlier, &later, Span::from_secs(1)).expect("both complete");
+        let delta = Arc::new(
+            PoolDelta::between(&earlier, &later, Span::from_secs(1)).expect("both complete"),
+        );
         let mut window = Window::default();
         (0..20).for_each(|_| window.add(delta.clone(), Keep::just(Span::from_secs(5))));
         assert_eq!(window.span(), Span::from_secs(5));
@@ -406,7 +441,8 @@ mod tests {
     fn a_slow_pool_keeps_more_of_its_past() {
         let (earlier, mut later) = (pool(8), pool(8));
         later.counters.completed = Some(2);
-        let delta = PoolDelta::between(&earlier, &later, Span::from_secs(1)).expect("complete");
+        let delta =
+            Arc::new(PoolDelta::between(&earlier, &later, Span::from_secs(1)).expect("complete"));
         let keep = Keep {
             span: Span::from_secs(5),
             completed: 30,

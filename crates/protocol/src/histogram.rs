@@ -4,10 +4,11 @@
 //! to `2^(i/8)` microseconds. So a quantile read from them is at most 9 % above the true one, whatever its size, and two
 //! histograms subtract bucket by bucket.
 
-use serde::de::{Deserializer, Visitor};
+mod buckets;
+
+pub use buckets::{Buckets, Iter};
+
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
-use std::fmt;
 
 /// Buckets to an octave; schema 3 of Prometheus native histograms.
 pub const BUCKETS_PER_OCTAVE: u32 = 8;
@@ -33,51 +34,12 @@ const OCTAVE: [u64; 8] = [
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Histogram {
     /// How many durations were recorded, by bucket number; a bucket that is not named is empty.
-    #[serde(deserialize_with = "buckets")]
-    pub buckets: BTreeMap<u16, u64>,
+    #[cfg_attr(feature = "openapi", schema(value_type = std::collections::BTreeMap<u16, u64>))]
+    pub buckets: Buckets,
     /// How many durations were recorded in all.
     pub count: u64,
     /// The sum of all durations, in microseconds.
     pub sum_us: u64,
-}
-
-/// Reads bucket numbers also where they come as text: JSON has no other keys, and a reader that first looks at a tag beside
-/// them hands them on as it found them.
-fn buckets<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<u16, u64>, D::Error> {
-    let named = BTreeMap::<BucketNumber, u64>::deserialize(deserializer)?;
-    let bare = |(number, count): (BucketNumber, u64)| (number.0, count);
-    Ok(named.into_iter().map(bare).collect())
-}
-
-#[derive(PartialEq, Eq, PartialOrd, Ord)]
-struct BucketNumber(u16);
-
-impl<'de> Deserialize<'de> for BucketNumber {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(BucketNumberVisitor)
-    }
-}
-
-struct BucketNumberVisitor;
-
-impl Visitor<'_> for BucketNumberVisitor {
-    type Value = BucketNumber;
-
-    fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str("the number of a bucket")
-    }
-
-    fn visit_u64<E: serde::de::Error>(self, number: u64) -> Result<Self::Value, E> {
-        let number = u16::try_from(number).ok();
-        number
-            .map(BucketNumber)
-            .ok_or_else(|| E::custom("no number of a bucket"))
-    }
-
-    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Self::Value, E> {
-        let number = text.parse().map(BucketNumber);
-        number.map_err(|_| E::custom(format!("`{text}` is no number of a bucket")))
-    }
 }
 
 impl Histogram {
@@ -121,7 +83,7 @@ impl Histogram {
 
     /// Adds one duration.
     pub fn record(&mut self, us: u64) {
-        *self.buckets.entry(Self::bucket_of(us)).or_default() += 1;
+        self.buckets.add(Self::bucket_of(us), 1);
         self.count += 1;
         self.sum_us = self.sum_us.saturating_add(us);
     }
@@ -130,28 +92,17 @@ impl Histogram {
     /// the two are not readings of one histogram.
     #[must_use]
     pub fn since(&self, earlier: &Self) -> Option<Self> {
-        let mut difference = Self {
-            buckets: BTreeMap::new(),
+        Some(Self {
             count: self.count.checked_sub(earlier.count)?,
             sum_us: self.sum_us.checked_sub(earlier.sum_us)?,
-        };
-        for (bucket, count) in &self.buckets {
-            let added = count.checked_sub(earlier.buckets.get(bucket).copied().unwrap_or(0))?;
-            if added > 0 {
-                difference.buckets.insert(*bucket, added);
-            }
-        }
-        let vanished = earlier
-            .buckets
-            .iter()
-            .any(|(bucket, count)| *count > 0 && !self.buckets.contains_key(bucket));
-        (!vanished).then_some(difference)
+            buckets: self.buckets.since(&earlier.buckets)?,
+        })
     }
 
     /// Adds another histogram's counts to this one.
     pub fn merge(&mut self, other: &Self) {
         for (bucket, count) in &other.buckets {
-            *self.buckets.entry(*bucket).or_default() += count;
+            self.buckets.add(bucket, count);
         }
         self.count += other.count;
         self.sum_us = self.sum_us.saturating_add(other.sum_us);
@@ -162,9 +113,9 @@ impl Histogram {
     pub fn at_rank(&self, rank: u64) -> Option<u64> {
         let mut seen = 0_u64;
         for (bucket, count) in &self.buckets {
-            seen = seen.saturating_add(*count);
+            seen = seen.saturating_add(count);
             if seen >= rank.max(1) {
-                return Some(Self::upper_bound_us(*bucket));
+                return Some(Self::upper_bound_us(bucket));
             }
         }
         None
@@ -173,16 +124,34 @@ impl Histogram {
     /// A quantile in microseconds, given in parts of 10,000 (9,900 is p99); nothing when the histogram is empty.
     #[must_use]
     pub fn quantile_us(&self, basis_points: u32) -> Option<u64> {
-        let total: u64 = self.buckets.values().sum();
+        let total: u64 = self.buckets.iter().map(|(_, count)| count).sum();
+        self.at_rank(Self::rank_of(total, basis_points)?)
+    }
+
+    /// The rank at which a quantile lies among so many durations, counted from 1; nothing where there are none.
+    #[must_use]
+    pub fn rank_of(total: u64, basis_points: u32) -> Option<u64> {
         (total > 0).then_some(())?;
         let rank = (u128::from(total) * u128::from(basis_points.min(10_000))).div_ceil(10_000);
-        self.at_rank(u64::try_from(rank).unwrap_or(total))
+        Some(u64::try_from(rank).unwrap_or(total))
     }
 
     /// How many durations are at most this many microseconds, as far as buckets tell: those of the bucket in which the bound
     /// lies are taken to be spread evenly over it.
     #[must_use]
     pub fn count_within(&self, us: u64) -> u64 {
+        let bound = Self::bucket_of(us);
+        let below = self
+            .buckets
+            .iter()
+            .take_while(|(bucket, _)| *bucket < bound);
+        let full: u64 = below.map(|(_, count)| count).sum();
+        full.saturating_add(Self::part_within(us, self.buckets.get(bound)))
+    }
+
+    /// How many of the durations in the bucket of a bound are taken to lie within that bound, in microseconds.
+    #[must_use]
+    pub fn part_within(us: u64, in_bucket: u64) -> u64 {
         let bound = Self::bucket_of(us);
         let lower = if bound == 0 {
             0
@@ -191,10 +160,8 @@ impl Histogram {
         };
         let width = Self::upper_bound_us(bound).saturating_sub(lower).max(1);
         let within = us.saturating_sub(lower).min(width);
-        let full: u64 = self.buckets.range(..bound).map(|(_, count)| count).sum();
-        let part = self.buckets.get(&bound).copied().unwrap_or(0);
-        let share = u128::from(part) * u128::from(within) / u128::from(width);
-        full.saturating_add(u64::try_from(share).unwrap_or(part))
+        let share = u128::from(in_bucket) * u128::from(within) / u128::from(width);
+        u64::try_from(share).unwrap_or(in_bucket)
     }
 }
 

@@ -88,6 +88,7 @@ const CORE_LEAVES: &[&str] = &[
     "ablation",
     "moment",
     "number",
+    "counts",
     "expression",
     "profile",
     "trigger",

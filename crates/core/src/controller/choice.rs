@@ -3,7 +3,7 @@
 //! An operator's word comes first, then the configuration's, then the kind that the host declares, then what the pool is seen
 //! to do, and then the profile `default`. A pool that turns from one profile to another says so in the ledger, once.
 
-use super::{PoolReading, Tuner, tunable};
+use super::{Deltas, Tuner, tunable};
 use crate::kind::{Glimpse, KindWatch, Told};
 use crate::moment::{Moment, Span};
 use crate::number::whole;
@@ -74,7 +74,7 @@ pub(super) struct Sight<'a> {
     pub(super) before: Option<&'a HostState>,
     pub(super) state: &'a HostState,
     pub(super) signals: &'a HostSignals,
-    pub(super) deltas: &'a BTreeMap<PoolName, PoolReading>,
+    pub(super) deltas: &'a Deltas<'a>,
 }
 
 impl Choices {
@@ -144,9 +144,12 @@ impl Choices {
             let Some((profile, source)) = self.choose(settings, name, pool) else {
                 continue;
             };
+            if self.followed.get(name) == Some(&profile.name) {
+                continue;
+            }
             let (after, because) = (profile.name.clone(), source.basis(sight.now));
             let before = self.followed.insert(name.clone(), after.clone());
-            if let Some(before) = before.filter(|before| *before != after) {
+            if let Some(before) = before {
                 let reason = Reason::ProfileChosen {
                     profile: after,
                     before,

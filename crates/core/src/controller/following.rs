@@ -124,6 +124,13 @@ impl Tuner {
             std::cmp::Ordering::Greater => Direction::Up,
             std::cmp::Ordering::Less => Direction::Down,
         };
+        // What it would cut is known already.
+        if knob == KnobName::TIMEOUT_MS && direction == Direction::Down && !wish.at_once {
+            let slo_ms = Self::slo_ms(tick.pool, tick.profile);
+            if self.follow.would_cut(wish.value, slo_ms) {
+                return None;
+            }
+        }
         // What a trigger says it is to be, it is; and what did harm a while ago is not done again so soon.
         let rests = !wish.at_once && self.follow_rests(tick.now, knob);
         if rests || self.is_asked(tick, knob) {
@@ -197,6 +204,9 @@ impl Tuner {
         let Some((before, now)) = self.trial.as_ref().and_then(figures) else {
             return (Action::Hold, Reason::Settling);
         };
+        if let Some(verdict) = self.loses_on_trial(workers, slo_ms) {
+            return (Action::RollBack, Reason::DidNotPay { verdict });
+        }
         if let Some(judged) = self.judge_timeout(&now, contended) {
             return judged;
         }
@@ -228,7 +238,7 @@ fn bounds(tick: &PoolTick<'_>, knob: &str) -> Option<(u64, u64)> {
 }
 
 /// By how much the share of arrivals that end in time rose, and the standard error of that.
-fn share_gained(before: &WindowFigures, now: &WindowFigures) -> (f64, f64) {
+pub(super) fn share_gained(before: &WindowFigures, now: &WindowFigures) -> (f64, f64) {
     let share = |figures: &WindowFigures| {
         let arrived = (figures.arrivals_per_s * figures.seconds).max(1.0);
         ((fraction(figures.good) / arrived).min(1.0), arrived)

@@ -10,6 +10,7 @@ use crate::policy::verdict::Judgement;
 use crate::policy::{COMPLETIONS_MIN, Purpose, Urge};
 use crate::regime::is_starved;
 use crate::window::PoolDelta;
+use std::sync::Arc;
 use trimtab_protocol::decision::{Absence, Action, Direction, Reason, Regime, Verdict};
 use trimtab_protocol::name::PoolName;
 
@@ -48,6 +49,7 @@ impl Tuner {
             (Stage::InForce { .. }, Ok(delta)) => {
                 let (action, reason) = self.judge(tick, delta, contended)?;
                 self.weigh_rule(tick.now, action, &reason);
+                self.lengthen_chain(tick.now, action);
                 match action {
                     Action::Confirm | Action::RollBack => self.trial.as_mut()?.end(action, reason),
                     Action::Hold | Action::Try | Action::Advise => (action, reason),
@@ -62,7 +64,7 @@ impl Tuner {
     fn judge(
         &mut self,
         tick: &PoolTick<'_>,
-        delta: &PoolDelta,
+        delta: &Arc<PoolDelta>,
         contended: bool,
     ) -> Option<(Action, Reason)> {
         let slo_ms = Self::slo_ms(tick.pool, tick.profile);
@@ -108,25 +110,32 @@ impl Tuner {
             Some(Urge::Keep(reason)) => return Some((Action::Confirm, reason.clone())),
             None => {}
         }
+        if let Some(verdict) = self.loses_on_trial(sight.workers, slo_ms).filter(|_| sized) {
+            self.policy.did_not_pay(direction, tick.seconds());
+            return undo(Reason::DidNotPay { verdict });
+        }
         if claim.purpose == Purpose::Follow {
             return Some(self.judge_following(sight.workers, slo_ms, contended));
         }
         let draining = delta.busy() > 1.1 * fraction(to) || tick.pool.settling;
         let judgement = self.policy.judge(&sight, &claim, draining);
-        let waits = is_starved(delta, to);
+        // Nothing waits here any more and something does elsewhere: the host's one trial is of more use there.
+        let idle = contended && !is_starved(delta, to) && measured >= CONTENDED_MIN;
         match judgement {
-            // Nothing waits here any more and something does elsewhere: the host's one trial is of more use there.
-            Judgement::Open(_) if contended && !waits && measured >= CONTENDED_MIN => {
-                let verdict = Verdict::TooFew {
-                    completed: self.trial.as_ref()?.window.completed(),
-                    needed: COMPLETIONS_MIN,
-                };
-                undo(Reason::DidNotPay { verdict })
-            }
+            Judgement::Open(_) if idle => undo(self.too_few()?),
             Judgement::Open(reason) => Some((Action::Hold, reason)),
             Judgement::Keep(reason) => Some((Action::Confirm, reason)),
             Judgement::Undo(reason) => undo(reason),
         }
+    }
+
+    /// The trial ends before enough was seen.
+    fn too_few(&self) -> Option<Reason> {
+        let verdict = Verdict::TooFew {
+            completed: self.trial.as_ref()?.window.completed(),
+            needed: COMPLETIONS_MIN,
+        };
+        Some(Reason::DidNotPay { verdict })
     }
 
     /// The host cannot be read: an open trial is undone once that has lasted.

@@ -9,7 +9,7 @@
 
 mod keeper;
 
-use super::round::{PoolReading, Round};
+use super::round::{Deltas, Round};
 use super::rules::Asked;
 use super::trial::trial_ms;
 use super::tuner::Choice;
@@ -64,7 +64,7 @@ pub(super) struct OthersTick<'a> {
     pub(super) observation: &'a Observation,
     pub(super) state: &'a HostState,
     pub(super) signals: &'a HostSignals,
-    pub(super) deltas: &'a BTreeMap<PoolName, PoolReading>,
+    pub(super) deltas: &'a Deltas<'a>,
     /// The number of the change that may be begun; nothing when another was begun already.
     pub(super) generation: Option<Generation>,
     /// Whether no pool's size is on trial and no work waits.
@@ -262,9 +262,9 @@ struct Pace {
 const FLOW_TICKS: usize = 10;
 
 impl Flow {
-    fn add(&mut self, deltas: &BTreeMap<PoolName, PoolReading>) {
+    fn add(&mut self, deltas: &Deltas<'_>) {
         let mut pace = Pace::default();
-        for delta in deltas.values().flatten() {
+        for delta in deltas.good() {
             pace.seconds = pace.seconds.max(delta.span.as_secs_f64());
             pace.arrived = pace.arrived.saturating_add(delta.arrived);
             pace.completed = pace.completed.saturating_add(delta.completed);

@@ -1,6 +1,7 @@
 //! The host as the controller sees it, for people: its status and the sample of the tick.
 
 use super::others::untunable;
+use super::round::Deltas;
 use super::{Controller, Tuner, tunable};
 use crate::guard::{Bounds, takes};
 use crate::moment::Moment;
@@ -111,10 +112,10 @@ pub(super) fn fill_rates(
     sample: &mut Sample,
     controller: &Controller,
     state: &HostState,
-    deltas: &BTreeMap<PoolName, Result<PoolDelta, (&'static str, Absence)>>,
+    deltas: &Deltas<'_>,
 ) {
     for (name, pool) in tunable(state) {
-        let delta = deltas.get(name).and_then(|delta| delta.as_ref().ok());
+        let delta = deltas.get(name).and_then(|delta| delta.as_deref().ok());
         let slo_ms = controller
             .profile_of(name, pool)
             .and_then(|profile| Tuner::slo_ms(pool, profile));
@@ -180,11 +181,7 @@ fn pools(
             phase: pool.phase,
             generation: pool.generation,
             trial_expires_in_ms: pool.trial.as_ref().map(|trial| trial.expires_in_ms),
-            knobs: pool
-                .knobs
-                .iter()
-                .map(|(name, knob)| (name.clone(), knob_status(name, knob, profile)))
-                .collect(),
+            knobs: knobs(pool, profile),
             figures: pool.gauges.named.clone(),
             inert: if has_workers {
                 inert(controller, pool, state, profile)
@@ -197,7 +194,19 @@ fn pools(
         };
         Some((name.clone(), status))
     });
-    described.collect()
+    let mut pools = BTreeMap::new();
+    for (name, status) in described {
+        pools.insert(name, status);
+    }
+    pools
+}
+
+fn knobs(pool: &PoolState, profile: &Profile) -> BTreeMap<KnobName, KnobStatus> {
+    let mut knobs = BTreeMap::new();
+    for (name, knob) in &pool.knobs {
+        knobs.insert(name.clone(), knob_status(name, knob, profile));
+    }
+    knobs
 }
 
 fn knob_status(name: &KnobName, knob: &KnobState, profile: &Profile) -> KnobStatus {

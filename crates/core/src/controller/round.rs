@@ -9,13 +9,41 @@ use crate::observation::Observation;
 use crate::signal::HostSignals;
 use crate::window::PoolDelta;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use trimtab_protocol::decision::{Absence, Action, Reason};
 use trimtab_protocol::name::{Generation, PoolName};
 use trimtab_protocol::state::HostState;
 use trimtab_protocol::view::DecisionRecord;
 
 /// What a pool did since the last observation, or which figure is missing for that, and why.
-pub(super) type PoolReading = Result<PoolDelta, (&'static str, Absence)>;
+pub(super) type PoolReading = Result<Arc<PoolDelta>, (&'static str, Absence)>;
+
+/// The readings of all pools with workers, in the order of their names.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Deltas<'s>(Vec<(&'s PoolName, PoolReading)>);
+
+impl<'s> FromIterator<(&'s PoolName, PoolReading)> for Deltas<'s> {
+    fn from_iter<I: IntoIterator<Item = (&'s PoolName, PoolReading)>>(readings: I) -> Self {
+        Self(readings.into_iter().collect())
+    }
+}
+
+impl Deltas<'_> {
+    /// The reading of one pool.
+    pub(super) fn get(&self, name: &PoolName) -> Option<&PoolReading> {
+        let reading = self.0.iter().find(|(of, _)| *of == name);
+        reading.map(|(_, reading)| reading)
+    }
+
+    /// Those that could be made.
+    pub(super) fn good(&self) -> impl Iterator<Item = &PoolDelta> {
+        let readings = self
+            .0
+            .iter()
+            .filter_map(|(_, reading)| reading.as_ref().ok());
+        readings.map(Arc::as_ref)
+    }
+}
 
 /// What is decided about all pools, before it becomes a [`crate::decision::Decision`].
 #[derive(Debug, Default)]
@@ -32,7 +60,7 @@ impl Controller {
         observation: &Observation,
         state: &HostState,
         signals: &HostSignals,
-        deltas: &BTreeMap<PoolName, PoolReading>,
+        deltas: &Deltas<'_>,
     ) -> Round {
         let mut tuners = self.tuners_of(state);
         let ticks = self.ticks(observation, state, signals, deltas);
@@ -56,7 +84,7 @@ impl Controller {
             if choice.action == Action::Try {
                 issued = Some(generation);
                 generation = generation.next();
-                round.add(tuner, &choice, tick);
+                round.add(tuner, choice, tick);
             } else if matches!(choice.reason, Reason::ProfileChosen { .. }) {
                 // The confirmation is this tick's record, so this is said at the next.
                 tuner.new_profile = Some(choice.reason);
@@ -76,7 +104,7 @@ impl Controller {
                 generation = generation.next();
                 probing = Some(tick.name.clone());
             }
-            round.add(tuner, &choice, tick);
+            round.add(tuner, choice, tick);
         }
         let asked = asked_elsewhere(&tuners, &ticks);
         self.tuners = tuners;
@@ -103,7 +131,7 @@ impl Controller {
             &Observation,
             &HostState,
             &HostSignals,
-            &BTreeMap<PoolName, PoolReading>,
+            &Deltas<'_>,
         ),
         (generation, asked): (Option<Generation>, &[Asked]),
         round: &mut Round,
@@ -130,7 +158,7 @@ impl Controller {
         observation: &'a Observation,
         state: &'a HostState,
         signals: &'a HostSignals,
-        deltas: &'a BTreeMap<PoolName, PoolReading>,
+        deltas: &'a Deltas<'a>,
     ) -> Vec<PoolTick<'a>> {
         let tick = |(name, pool)| {
             let delta = match deltas.get(name) {
@@ -163,10 +191,10 @@ impl Round {
         self
     }
 
-    fn add(&mut self, tuner: &Tuner, choice: &Choice, tick: &PoolTick<'_>) {
+    fn add(&mut self, tuner: &Tuner, mut choice: Choice, tick: &PoolTick<'_>) {
+        self.steps.extend(choice.step.take());
         self.records
             .push((Some(tick.name.clone()), tuner.record(choice, tick)));
-        self.steps.extend(choice.step.clone());
     }
 }
 
@@ -204,8 +232,9 @@ fn decide_trials<'t, 'a>(
         };
         match tuner.decide_trial(tick, contended) {
             Some(choice) => {
-                round.add(tuner, &choice, tick);
-                if choice.action == Action::Confirm && tick.delta.is_ok() {
+                let confirmed = choice.action == Action::Confirm;
+                round.add(tuner, choice, tick);
+                if confirmed && tick.delta.is_ok() {
                     following.push(tick);
                 }
             }

@@ -15,7 +15,7 @@ use crate::profile::{Cited, Profile, Trigger, TriggerAction};
 use crate::signal::HostSignals;
 use crate::trigger::{Fired, Lack, TriggerWatch};
 use trimtab_protocol::decision::{
-    Action, Citation, Direction, Expectation, Reason, Regime, TriggerLack, WindowFigures,
+    Action, Citation, Direction, Expectation, Reason, Regime, TriggerLack, Verdict, WindowFigures,
 };
 use trimtab_protocol::knob::KnobValue;
 use trimtab_protocol::name::KnobName;
@@ -25,7 +25,11 @@ use trimtab_protocol::state::PoolState;
 const EASE: Span = Span::from_secs(10);
 
 /// How long a knob is left alone after the value that followed or was asked for did harm.
-const HARMED: Span = Span::from_secs(300);
+pub(super) const HARMED: Span = Span::from_secs(300);
+
+/// How long no trigger moves the workers a way in which its last step proved nothing, because the load moved meanwhile or too
+/// little ended to judge by. It is the rest that the policy gives itself after such a look.
+const UNPROVEN: Span = Span::from_secs(10);
 
 /// A proposal and the line of the profile that asks for it.
 pub(super) type Ruled = (Proposal, Citation);
@@ -119,10 +123,13 @@ impl Tuner {
         tick: &PoolTick<'_>,
         held: Reason,
     ) -> Result<Ruled, Box<Choice>> {
+        let triggers = &tick.profile.triggers;
+        if triggers.is_empty() {
+            return Err(Box::new(self.held(tick, held)));
+        }
         let mut lacking = None;
         let signals = self.signals(tick);
         let completed = self.window.completed();
-        let triggers = &tick.profile.triggers;
         for fired in self.triggers.fired(tick.now, triggers, &signals, completed) {
             match (fired.lack, self.followed(tick, fired.trigger)) {
                 (None, Some(proposal)) => {
@@ -184,19 +191,24 @@ impl Tuner {
             return;
         }
         let direction = trial.direction;
-        let harmed = match (action, reason, trial.ruled) {
-            (Action::RollBack, Reason::DidNotPay { .. }, true) => Some(direction),
+        let rests = match (action, reason, trial.ruled) {
+            (Action::RollBack, Reason::DidNotPay { verdict }, true) => {
+                Some((direction, rest_after(verdict)))
+            }
             (Action::Confirm, _, true) => {
                 self.last_ruled = Some(direction);
                 None
             }
             (Action::Confirm, Reason::Paid { .. }, false) => {
-                self.last_ruled.take().filter(|ruled| *ruled != direction)
+                let ruled = self.last_ruled.take();
+                ruled
+                    .filter(|ruled| *ruled != direction)
+                    .map(|ruled| (ruled, HARMED))
             }
             _ => None,
         };
-        if let Some(direction) = harmed {
-            self.unruled.insert(direction, now.after(HARMED));
+        if let Some((direction, span)) = rests {
+            self.unruled.insert(direction, now.after(span));
         }
     }
 
@@ -225,10 +237,24 @@ impl Tuner {
         let purpose = match to.cmp(&now) {
             std::cmp::Ordering::Equal => return None,
             _ if !sized && self.follow_rests(tick.now, knob.as_str()) => return None,
+            // What it would cut is known already.
+            std::cmp::Ordering::Less
+                if knob.as_str() == KnobName::TIMEOUT_MS
+                    && self
+                        .follow
+                        .would_cut(to, Self::slo_ms(tick.pool, tick.profile)) =>
+            {
+                return None;
+            }
             _ if !sized => Purpose::Follow,
             std::cmp::Ordering::Greater if self.may_grow(tick) => Purpose::Predict,
             std::cmp::Ordering::Less if self.may_shrink(tick) => Purpose::Relax,
             std::cmp::Ordering::Greater | std::cmp::Ordering::Less => return None,
+        };
+        let to = if sized {
+            self.bearable(tick, now, to)?
+        } else {
+            to
         };
         Some(self.ruled(tick, (knob.clone(), to), purpose, triggered(trigger)))
     }
@@ -259,10 +285,11 @@ impl Tuner {
             TriggerAction::Grow | TriggerAction::Shrink => return None,
         };
         let knob = KnobName::from(KnobName::WORKERS);
-        (to != workers).then(|| self.ruled(tick, (knob, to), purpose, triggered(trigger)))
+        let to = self.bearable(tick, workers, to)?;
+        Some(self.ruled(tick, (knob, to), purpose, triggered(trigger)))
     }
 
-    fn work_waits(&self, tick: &PoolTick<'_>) -> bool {
+    pub(super) fn work_waits(&self, tick: &PoolTick<'_>) -> bool {
         let figures = self.figures(tick);
         figures.is_some_and(|figures| figures.queued >= 1.0 || figures.lost_per_s > 0.0)
     }
@@ -298,7 +325,7 @@ impl Tuner {
         }
     }
 
-    fn ruled(
+    pub(super) fn ruled(
         &self,
         tick: &PoolTick<'_>,
         (knob, to): (KnobName, u64),
@@ -327,7 +354,7 @@ impl Tuner {
         }
     }
 
-    fn figures(&self, tick: &PoolTick<'_>) -> Option<WindowFigures> {
+    pub(super) fn figures(&self, tick: &PoolTick<'_>) -> Option<WindowFigures> {
         let workers = super::trial::workers(tick.pool)?;
         self.window
             .figures(workers, Self::slo_ms(tick.pool, tick.profile))
@@ -370,6 +397,22 @@ impl Tuner {
         ] {
             set.set(signal, value);
         }
+    }
+}
+
+/// How long triggers leave the workers alone in a direction in which a step of theirs was undone.
+fn rest_after(verdict: &Verdict) -> Span {
+    match verdict {
+        Verdict::LoadMoved { .. } | Verdict::TooFew { .. } => UNPROVEN,
+        Verdict::GoodputRose { .. }
+        | Verdict::TailFell { .. }
+        | Verdict::SameForLess { .. }
+        | Verdict::GoodputFell { .. }
+        | Verdict::TailRose { .. }
+        | Verdict::NoDifference { .. }
+        | Verdict::ErrorsRose { .. }
+        | Verdict::NothingWaits
+        | Verdict::Pooled { .. } => HARMED,
     }
 }
 

@@ -6,6 +6,7 @@ use crate::observation::{Answer, Receipt};
 use crate::policy::{Claim, Purpose, proof};
 use crate::window::{Keep, PoolDelta, Window};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use trimtab_protocol::change::{ChangeReceipt, ChangeStatus, Phase, TRIAL_MS_MAX, TRIAL_MS_MIN};
 use trimtab_protocol::decision::{
     Absence, Action, ChangeSummary, Citation, Direction, Expectation, Reason, Verdict,
@@ -220,10 +221,10 @@ impl Trial {
     }
 
     /// Takes in a tick that shows the pool at the new size; answers whether more of its work fails than before.
-    pub(super) fn add(&mut self, delta: &PoolDelta, slo_ms: Option<u64>) -> Option<Verdict> {
+    pub(super) fn add(&mut self, delta: &Arc<PoolDelta>, slo_ms: Option<u64>) -> Option<Verdict> {
         self.blind_ticks = 0;
         self.window
-            .add(delta.clone(), Keep::just(Span::from_secs(120)));
+            .add(Arc::clone(delta), Keep::just(Span::from_secs(120)));
         let figures = self.window.figures(self.to, slo_ms)?;
         proof::failures_rose(&self.before_figures, &figures)
     }

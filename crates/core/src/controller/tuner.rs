@@ -1,5 +1,6 @@
 //! One pool over time: its window, what its policy has learnt, and the trial that may be open.
 
+use super::chain::Chains;
 use super::trial::{Stage, Trial, value, workers};
 use crate::decision::Step;
 use crate::guard::{self, Bounds, Context, Permitted};
@@ -14,6 +15,7 @@ use crate::signal::{HostSignals, Load, Recent};
 use crate::trigger::TriggerWatch;
 use crate::window::{Keep, PoolDelta, Window};
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 use trimtab_protocol::decision::{
     Absence, Action, ChangeSummary, Citation, Direction, Evidence, Expectation, Level, Reason,
     Regime,
@@ -64,7 +66,7 @@ pub(super) struct PoolTick<'a> {
     pub(super) now: Moment,
     pub(super) name: &'a PoolName,
     pub(super) pool: &'a PoolState,
-    pub(super) delta: Result<&'a PoolDelta, (&'static str, Absence)>,
+    pub(super) delta: Result<&'a Arc<PoolDelta>, (&'static str, Absence)>,
     pub(super) profile: &'a Profile,
     pub(super) signals: &'a HostSignals,
     pub(super) receipts: &'a [Receipt],
@@ -128,6 +130,8 @@ pub(super) struct Tuner {
     pub(super) last_ruled: Option<Direction>,
     /// Ways in which a trigger moved the workers and did harm, and until when no trigger moves them that way.
     pub(super) unruled: BTreeMap<Direction, Moment>,
+    /// What rules have moved, and what was served before.
+    pub(super) chains: Chains,
     trials: Recent,
     /// What trials were predicted to cost, and when.
     costs: VecDeque<(Moment, f64)>,
@@ -206,7 +210,7 @@ impl Tuner {
             self.window.clear();
         }
         if self.policy.is_clean() && self.trial.is_none() {
-            self.window.add(delta.clone(), WINDOW);
+            self.window.add(Arc::clone(delta), WINDOW);
         }
         self.notice_triggers(tick);
     }
@@ -297,7 +301,10 @@ impl Tuner {
         let (proposal, asked_by) = match (self.loosened_timeout(tick), self.step_down(tick)) {
             (Some(proposal), _) => (proposal, None),
             (None, Some((proposal, by))) => (proposal, Some(by)),
-            (None, None) => self.propose(tick, &sight)?,
+            (None, None) => match self.unchained(tick) {
+                Some(proposal) => (proposal, None),
+                None => self.propose(tick, &sight)?,
+            },
         };
         let spent = self
             .costs
@@ -454,18 +461,18 @@ impl Tuner {
     }
 
     /// The record of a choice.
-    pub(super) fn record(&self, choice: &Choice, tick: &PoolTick<'_>) -> DecisionRecord {
+    pub(super) fn record(&self, choice: Choice, tick: &PoolTick<'_>) -> DecisionRecord {
         DecisionRecord {
             action: choice.action,
-            reason: choice.reason.clone(),
+            reason: choice.reason,
             regime: self.regime.unwrap_or(Regime::Blind),
             level: self.level(),
             load: self.load.mean(),
             profile: tick.profile.name.clone(),
             evidence: self.evidence(tick.pool, tick.profile, tick.signals),
-            expectation: choice.expectation.clone(),
-            change: choice.change.clone(),
-            bound_by: choice.bound_by.clone(),
+            expectation: choice.expectation,
+            change: choice.change,
+            bound_by: choice.bound_by,
         }
     }
 

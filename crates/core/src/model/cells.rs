@@ -33,6 +33,8 @@ pub struct Cell {
     pub at_s: f64,
     /// Mean time in service, in seconds.
     pub residence_s: f64,
+    /// The geometric mean of service times, in seconds, where there are enough of them.
+    geometric_s: f64,
 }
 
 impl Cell {
@@ -65,9 +67,7 @@ impl Cell {
 
     fn settle(&mut self, mix: Option<f64>) {
         self.residence_s = match mix {
-            Some(mix) if self.log_count >= LOG_LEAST => {
-                mix * libm::exp(self.log_sum / self.log_count)
-            }
+            Some(mix) if self.log_count >= LOG_LEAST => mix * self.geometric_s,
             _ => self.busy_s / self.completed.max(1e-9),
         };
     }
@@ -81,6 +81,8 @@ fn fade(seconds: f64) -> f64 {
 #[derive(Clone, Debug)]
 pub struct Cells {
     cells: [Cell; CLASSES],
+    /// Outside of these, the second not included, nothing was ever seen.
+    seen: (usize, usize),
     mix: Option<f64>,
 }
 
@@ -88,6 +90,7 @@ impl Default for Cells {
     fn default() -> Self {
         Self {
             cells: [Cell::default(); CLASSES],
+            seen: (CLASSES, 0),
             mix: None,
         }
     }
@@ -96,8 +99,9 @@ impl Default for Cells {
 impl Cells {
     /// Takes in a tick at its mean number in service, with a weight.
     pub fn add(&mut self, now_s: f64, flow: &Flow, weight: f64) {
-        let mix = self.mix;
-        let Some(cell) = self.cells.get_mut(class_of(flow.busy)) else {
+        let (mix, class) = (self.mix, class_of(flow.busy));
+        self.seen = (self.seen.0.min(class), self.seen.1.max(class + 1));
+        let Some(cell) = self.cells.get_mut(class) else {
             return;
         };
         let kept = fade(now_s - cell.at_s);
@@ -107,6 +111,9 @@ impl Cells {
         cell.log_sum = cell.log_sum * kept + flow.log_sum * weight;
         cell.log_count = cell.log_count * kept + flow.log_count * weight;
         cell.at_s = now_s;
+        if cell.log_count >= LOG_LEAST {
+            cell.geometric_s = libm::exp(cell.log_sum / cell.log_count);
+        }
         cell.settle(mix);
     }
 
@@ -116,11 +123,8 @@ impl Cells {
         let mut mix = None;
         if let Some(variance) = log_variance {
             let (mut time, mut stretched) = (0.0, 0.0);
-            for cell in self
-                .cells
-                .iter()
-                .filter(|cell| cell.speaks() && cell.log_count >= LOG_LEAST)
-            {
+            let known = |cell: &&Cell| cell.speaks() && cell.log_count >= LOG_LEAST;
+            for cell in self.seen().iter().filter(known) {
                 let mean = cell.log_sum / cell.log_count;
                 time += cell.busy_s;
                 stretched += cell.completed * libm::exp(mean - 0.5 * variance / cell.log_count);
@@ -128,8 +132,19 @@ impl Cells {
             mix = (stretched > 0.0).then(|| time / stretched);
         }
         self.mix = mix;
-        let known = self.cells.iter_mut().filter(|cell| cell.completed > 0.0);
-        known.for_each(|cell| cell.settle(mix));
+        let known = self.seen_mut().iter_mut();
+        known
+            .filter(|cell| cell.completed > 0.0)
+            .for_each(|cell| cell.settle(mix));
+    }
+
+    fn seen(&self) -> &[Cell] {
+        self.cells.get(self.seen.0..self.seen.1).unwrap_or(&[])
+    }
+
+    fn seen_mut(&mut self) -> &mut [Cell] {
+        let (first, end) = self.seen;
+        self.cells.get_mut(first..end).unwrap_or(&mut [])
     }
 
     /// The mix of work in force.
@@ -170,9 +185,10 @@ impl Cells {
 
     /// The classes that say something, with their place, from small to large.
     pub fn speaking(&self) -> impl DoubleEndedIterator<Item = (usize, &Cell)> {
-        self.cells
-            .iter()
-            .enumerate()
+        let first = self.seen.0;
+        let cells = self.seen().iter().enumerate();
+        cells
+            .map(move |(place, cell)| (first + place, cell))
             .filter(|(_, cell)| cell.speaks())
     }
 
@@ -205,7 +221,7 @@ impl Cells {
     /// The shortest residence among classes that have turned over.
     #[must_use]
     pub fn residence_least(&self) -> Option<f64> {
-        let settled = self.cells.iter().filter(|cell| cell.is_settled());
+        let settled = self.seen().iter().filter(|cell| cell.is_settled());
         settled.map(|cell| cell.residence_s).min_by(f64::total_cmp)
     }
 
@@ -214,7 +230,7 @@ impl Cells {
     pub fn leanest(&self) -> Option<(f64, f64)> {
         let least = self.residence_least()?;
         let lean = |cell: &&Cell| cell.is_settled() && cell.residence_s <= 1.25 * least;
-        let cell = self.cells.iter().find(lean)?;
+        let cell = self.seen().iter().find(lean)?;
         Some((least, cell.size()))
     }
 
@@ -231,7 +247,7 @@ impl Cells {
     #[must_use]
     pub fn weight_within(&self, now_s: f64, least: f64, most: f64) -> f64 {
         let within = |cell: &&Cell| cell.completed > 0.0 && (least..=most).contains(&cell.size());
-        self.cells
+        self.seen()
             .iter()
             .filter(within)
             .map(|cell| cell.weight(now_s))

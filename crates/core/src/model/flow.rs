@@ -37,8 +37,8 @@ impl Flow {
         let (mut log_sum, mut log_count) = (0.0, 0.0);
         if let Some(service) = &delta.service {
             for (bucket, count) in &service.buckets {
-                log_sum += fraction(*count) * log_middle_s(*bucket);
-                log_count += fraction(*count);
+                log_sum += fraction(count) * log_middle_s(bucket);
+                log_count += fraction(count);
             }
         }
         let started = delta.started.map(fraction).filter(|started| *started > 0.0);

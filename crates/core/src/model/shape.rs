@@ -158,6 +158,8 @@ struct Points {
     size: [f64; CLASSES],
     residence: [f64; CLASSES],
     weight: [f64; CLASSES],
+    /// Logarithms of the throughputs.
+    log_rate: [f64; CLASSES],
     at_s: [f64; CLASSES],
     place: [usize; CLASSES],
 }
@@ -169,6 +171,7 @@ impl Points {
             size: [0.0; CLASSES],
             residence: [0.0; CLASSES],
             weight: [0.0; CLASSES],
+            log_rate: [0.0; CLASSES],
             at_s: [0.0; CLASSES],
             place: [0; CLASSES],
         };
@@ -179,6 +182,7 @@ impl Points {
             points.size[index] = cell.size();
             points.residence[index] = cell.residence_s.max(1e-9);
             points.weight[index] = 1.0 / (chance + misfit * misfit);
+            points.log_rate[index] = libm::log(points.size[index] / points.residence[index]);
             points.at_s[index] = cell.at_s;
             points.place[index] = place;
             points.count = index + 1;
@@ -186,10 +190,19 @@ impl Points {
         points
     }
 
-    fn score(&self, curve: &Curve) -> f64 {
-        (0..self.count)
-            .map(|index| self.surprise(curve, index))
-            .sum()
+    /// How badly a curve misses all classes, with what is added for its terms; nothing where that is not less than `least`. A
+    /// sum of squares only grows, so most curves are given up after a few classes.
+    fn score(&self, curve: &Curve, added: [f64; 2], least: Option<f64>) -> Option<f64> {
+        let [parameters, open_ended] = added;
+        let (mut misses, mut score) = (0.0, parameters + open_ended);
+        for index in 0..self.count {
+            misses += self.surprise(curve, index);
+            score = misses + parameters + open_ended;
+            if least.is_some_and(|least| score >= least) {
+                return None;
+            }
+        }
+        Some(score)
     }
 
     /// How badly a curve misses one class, in squared errors.
@@ -271,9 +284,10 @@ fn fit_points(points: &Points) -> Option<Shape> {
             };
             // Contention alone has no peak, so it needs a little more evidence than the others.
             let open_ended = f64::from(u8::from(terms == 0b011 && !walled));
-            curve.score = points.score(&curve) + parameters as f64 + open_ended;
             let slot = &mut shape.curves[family];
-            if slot.is_none_or(|known| curve.score < known.score) {
+            let least = slot.map(|known| known.score);
+            if let Some(score) = points.score(&curve, [parameters as f64, open_ended], least) {
+                curve.score = score;
                 *slot = Some(curve);
             }
         }
@@ -319,7 +333,7 @@ fn wall_of(points: &Points, under: usize) -> f64 {
     let (mut weights, mut logs) = (0.0, 0.0);
     for index in under..points.count {
         weights += points.weight[index];
-        logs += points.weight[index] * libm::log(points.size[index] / points.residence[index]);
+        logs += points.weight[index] * points.log_rate[index];
     }
     if weights > 0.0 {
         libm::exp(logs / weights)

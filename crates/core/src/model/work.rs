@@ -5,9 +5,16 @@
 //! is not (exponential work), the mean is the better of the two, and is taken.
 
 use super::flow::{bucket_reach, log_middle_s};
+use std::sync::LazyLock;
 use trimtab_protocol::histogram::{BUCKET_MAX, Histogram};
 
 const BUCKETS: usize = BUCKET_MAX as usize + 1;
+
+/// The middle of each bucket: its logarithm, and itself in seconds.
+static MIDDLES: LazyLock<Vec<(f64, f64)>> = LazyLock::new(|| {
+    let logs = (0..=BUCKET_MAX).map(log_middle_s);
+    logs.map(|log| (log, libm::exp(log))).collect()
+});
 
 /// Successes before the histogram is believed: its variance then has a standard error of some twenty percent.
 const COUNT_LEAST: f64 = 60.0;
@@ -25,8 +32,12 @@ const LOG_ADVANTAGE: f64 = 0.8;
 #[derive(Clone, Debug)]
 pub struct Work {
     counts: [f64; BUCKETS],
-    /// Sums of `counts` below each bucket.
+    /// Outside of these, the second not included, every bucket is empty.
+    filled: (usize, usize),
+    /// Sums of `counts` below each of the buckets that were filled when they were made, and below all that follow.
     below: [f64; BUCKETS],
+    below_rest: f64,
+    settled: (usize, usize),
     count: f64,
     logs: f64,
     log_squares: f64,
@@ -40,7 +51,10 @@ impl Default for Work {
     fn default() -> Self {
         Self {
             counts: [0.0; BUCKETS],
+            filled: (BUCKETS, 0),
             below: [0.0; BUCKETS],
+            below_rest: 0.0,
+            settled: (0, 0),
             count: 0.0,
             logs: 0.0,
             log_squares: 0.0,
@@ -54,13 +68,15 @@ impl Default for Work {
 impl Work {
     /// Takes in the service times of a tick.
     pub fn add(&mut self, service: &Histogram) {
+        let middles = MIDDLES.as_slice();
         for (bucket, count) in &service.buckets {
-            let Some(slot) = self.counts.get_mut(usize::from(*bucket)) else {
+            let place = usize::from(bucket);
+            let (Some(slot), Some((log, value))) = (self.counts.get_mut(place), middles.get(place))
+            else {
                 continue;
             };
-            let count = crate::number::fraction(*count);
-            let log = log_middle_s(*bucket);
-            let value = libm::exp(log);
+            self.filled = (self.filled.0.min(place), self.filled.1.max(place + 1));
+            let count = crate::number::fraction(count);
             *slot += count;
             self.count += count;
             self.logs += count * log;
@@ -141,10 +157,27 @@ impl Work {
     /// Prepares [`Self::in_time`] for what was taken in so far.
     pub fn settle(&mut self) {
         let mut sum = 0.0;
-        for (below, count) in self.below.iter_mut().zip(&self.counts) {
+        let (first, end) = self.filled;
+        let both = self.below.iter_mut().zip(&self.counts);
+        for (below, count) in both.take(end).skip(first) {
             *below = sum;
             sum += count;
         }
+        self.below_rest = sum;
+        self.settled = self.filled;
+    }
+
+    /// The share of all worker time that goes to jobs which would take longer than `limit_s` if all of them took `stretch` times as
+    /// long as they do.
+    #[must_use]
+    pub fn time_beyond(&self, limit_s: f64, stretch: f64) -> f64 {
+        if !self.is_known() {
+            return 0.0;
+        }
+        let seen = self.counts.iter().zip(MIDDLES.iter());
+        let beyond = seen.filter(|(_, (_, seconds))| seconds * stretch > limit_s);
+        let time: f64 = beyond.map(|(count, (_, seconds))| count * seconds).sum();
+        time / self.sum.max(1e-9)
     }
 
     /// The share of the work that would be served within `limit_s` if all of it took `stretch` times as long as it does.
@@ -157,7 +190,14 @@ impl Work {
         let whole = crate::number::whole(libm::floor(reach));
         let bucket = usize::try_from(whole).unwrap_or(BUCKETS).min(BUCKETS - 1);
         let part = (reach - libm::floor(reach)).clamp(0.0, 1.0);
-        let below = self.below.get(bucket).copied().unwrap_or(0.0);
+        let (first, end) = self.settled;
+        let below = if bucket >= end {
+            self.below_rest
+        } else if bucket >= first {
+            self.below.get(bucket).copied().unwrap_or(0.0)
+        } else {
+            0.0
+        };
         let within = self.counts.get(bucket).copied().unwrap_or(0.0);
         ((below + part * within) / self.count).clamp(0.0, 1.0)
     }
@@ -210,6 +250,15 @@ mod tests {
         assert!((half - full).abs() < 1e-9);
         assert!((half - 0.5).abs() < 0.02, "{half}");
         assert!(work.in_time(2.0, 1.0) > 0.999);
+    }
+
+    #[test]
+    fn long_jobs_take_most_of_the_time_of_bimodal_work() {
+        let bimodal = of((0..1_000).map(|job| if job % 10 == 0 { 400_000 } else { 11_000 }));
+        // Forty of each fifty milliseconds go to the tenth that takes 400.
+        let beyond = bimodal.time_beyond(0.2, 1.0);
+        assert!((0.75..0.85).contains(&beyond), "{beyond}");
+        assert!(bimodal.time_beyond(0.2, 0.25) < 1e-9);
     }
 
     #[test]

@@ -5,11 +5,12 @@
 //! slowest successes come near it, it goes up at once; downwards it is in no hurry once it has come down for the first time.
 //! A queue that is longer than what can still be served within the goal only serves work that is late.
 
+use super::COMPLETIONS_MIN;
 use crate::ablation::{Part, lacks};
+use crate::counts::Counts;
 use crate::number::{fraction, whole};
 use crate::window::PoolDelta;
 use trimtab_protocol::decision::Reason;
-use trimtab_protocol::histogram::Histogram;
 
 /// Successes before a quantile of one in a thousand is one.
 const SUCCESSES_LEAST: u64 = 1_000;
@@ -48,8 +49,8 @@ pub struct Wish {
 /// What the two knobs follow.
 #[derive(Clone, Debug, Default)]
 pub struct Follow {
-    filling: Histogram,
-    full: Histogram,
+    filling: Counts,
+    full: Counts,
     /// Work that came lately, and that ended well or by its timeout while it was worked on; faded.
     arrived: f64,
     ended: f64,
@@ -70,13 +71,14 @@ impl Follow {
     /// Takes in a tick under a timeout.
     pub fn notice(&mut self, delta: &PoolDelta, timeout_ms: Option<u64>) {
         if let Some(total) = &delta.total {
-            self.filling.merge(total);
+            self.filling.add(total);
             if let Some(p99_us) = total.quantile_us(9_900) {
                 self.p99_s = fraction(p99_us) / 1e6;
             }
         }
-        if self.filling.count >= GENERATION {
-            self.full = std::mem::take(&mut self.filling);
+        if self.filling.count() >= GENERATION {
+            std::mem::swap(&mut self.full, &mut self.filling);
+            self.filling.clear();
         }
         let limit_us = timeout_ms.map(|ms| ms.saturating_mul(900));
         let cut = match (&delta.timeout, limit_us) {
@@ -107,13 +109,11 @@ impl Follow {
     }
 
     fn successes(&self) -> u64 {
-        self.full.count.saturating_add(self.filling.count)
+        self.full.count().saturating_add(self.filling.count())
     }
 
     fn quantile_us(&self, basis_points: u32) -> Option<u64> {
-        let mut all = self.full.clone();
-        all.merge(&self.filling);
-        all.quantile_us(basis_points)
+        self.full.quantile_of_both_us(&self.filling, basis_points)
     }
 
     /// Jobs cut lately that would never have ended. Of work whose times thin out, no more takes longer than the timeout than
@@ -133,6 +133,21 @@ impl Follow {
         let many = self.cuts_many();
         let near = self.p99_s > NEAR_TIMEOUT * timeout_s && self.hung() <= 0.0;
         many && (near || self.ended - self.cut < 1.0)
+    }
+
+    /// Whether a timeout would cut work that ends in time: what takes longer than it, of the successes that were seen.
+    #[must_use]
+    pub fn would_cut(&self, timeout_ms: u64, slo_ms: Option<u64>) -> bool {
+        let within = |ms: u64| {
+            let us = ms.saturating_mul(1_000);
+            self.full
+                .count_within(us)
+                .saturating_add(self.filling.count_within(us))
+        };
+        let all = self.successes();
+        let in_time = slo_ms.map_or(all, within);
+        let cut = in_time.saturating_sub(within(timeout_ms));
+        all >= COMPLETIONS_MIN && fraction(cut) > CUT_SHARE * fraction(all)
     }
 
     /// Whether jobs are being cut, whatever else ends.
@@ -300,6 +315,7 @@ mod tests {
     use super::*;
     use crate::moment::Span;
     use crate::testing::pool;
+    use trimtab_protocol::histogram::Histogram;
 
     fn second(total_us: u64, completed: u64, cut_us: Option<u64>) -> PoolDelta {
         let (earlier, later) = (pool(8), pool(8));

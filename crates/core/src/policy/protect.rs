@@ -28,6 +28,9 @@ const ROOM_MOST: f64 = 2.0;
 const LATE: (f64, f64) = (1.2, 30.0);
 /// ... when that was seen for so many seconds.
 const LATE_S: f64 = 3.0;
+/// Jobs that are late even among few and take more than this part of all worker time would hold most of a small pool, and short
+/// ones would wait behind them.
+const HOPELESS: f64 = 0.5;
 /// A collapse: a smaller number in service is known to have done more than twice the work.
 const COLLAPSE: f64 = 2.0;
 
@@ -254,7 +257,10 @@ impl Policy {
             .known_shape()
             .filter(|_| seen > 2.0 * super::ENOUGH)
             .is_some_and(|shape| shape.throughput(to) < (1.0 - FULL_LOSS) * shape.throughput(size));
-        if libm::round(to) >= 0.9 * size || loses {
+        let hopeless = sight.slo_s.is_some_and(|slo_s| {
+            self.work.time_beyond(slo_s, to / size) > HOPELESS && !lacks(Part::Hopeless)
+        });
+        if libm::round(to) >= 0.9 * size || loses || hopeless {
             return None;
         }
         let reason = Reason::CpuFull {

@@ -200,8 +200,9 @@ impl Policy {
         }
         let (now, size) = (sight.now_s, sight.size());
         let largest = self.cells.largest().max(size);
+        let promise = self.promise(sight, shape);
         let knee = shape.knee((largest * BEYOND_SEEN).min(most), KNEE_SHARE, |to| {
-            self.goodput(sight, shape, to)
+            promise.goodput(to)
         });
         let target = knee
             .min(self.demand(shape, self.arrivals.fast(), most))
@@ -213,8 +214,7 @@ impl Policy {
             least
         };
         let to = target.clamp(least * size, largest * size);
-        let gain =
-            self.goodput(sight, shape, to) / self.goodput(sight, shape, size).max(1e-9) - 1.0;
+        let gain = promise.goodput(to) / promise.goodput(size).max(1e-9) - 1.0;
         let up = to >= size + step_least(size) && self.up.is_over(now) && gain > GAIN_LEAST;
         let worth = gain > GAIN_LEAST || to < size / 1.25;
         let down = to <= size - step_least(size)

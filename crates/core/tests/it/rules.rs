@@ -5,7 +5,7 @@ use trimtab_core::decision::LeaseWish;
 use trimtab_core::expression::Expression;
 use trimtab_core::moment::Span;
 use trimtab_core::profile::{Benefit, Cited, Profile, Trigger, TriggerAction};
-use trimtab_protocol::decision::{Action, Citation, Mode, Reason, TriggerLack};
+use trimtab_protocol::decision::{Action, Citation, Mode, Reason, TriggerLack, Verdict};
 use trimtab_protocol::knob::KnobValue;
 use trimtab_protocol::view::DecisionRecord;
 
@@ -281,4 +281,51 @@ fn an_operator_who_sets_the_workers_during_a_trial_of_another_knob_is_not_fought
     let tried = later.filter(|(_, record)| record.action == Action::Try);
     assert_eq!(tried.count(), 0);
     assert_eq!(model.workers("web"), 9);
+}
+
+#[test]
+fn a_rule_whose_trial_proved_nothing_is_soon_tried_again() {
+    // Eight jobs a second are too few to judge by before a pool in which work waits wants the host's one trial.
+    let slow = Plant {
+        service_s: 0.5,
+        arrivals_per_s: 8.0,
+        ..EASY
+    };
+    let mut model = Model::new(Mode::Act, &[("api", WALL, 16), ("web", slow, 12)]);
+    let shrinks = trigger(
+        "busy < 70% * workers",
+        TriggerAction::Shrink,
+        Some(Benefit::Memory),
+    );
+    let rule = |profile: &mut Profile| profile.triggers = vec![shrinks.clone()];
+    model.controller.adopt(edited(Mode::Act, rule));
+    model.run(200);
+    let reasons: Vec<&Reason> = records(&model).map(|record| &record.reason).collect();
+    let few = |reason: &Reason| {
+        let Reason::DidNotPay { verdict } = reason else {
+            return false;
+        };
+        matches!(verdict, Verdict::TooFew { .. })
+    };
+    assert!(reasons.iter().any(|reason| few(reason)), "{reasons:?}");
+    let tried = reasons
+        .iter()
+        .filter(|reason| matches!(reason, Reason::Triggered { .. }));
+    assert!(tried.count() >= 2);
+}
+
+#[test]
+fn a_rule_does_not_take_what_the_work_needs() {
+    let rule = |profile: &mut Profile| {
+        profile.triggers = vec![trigger(
+            "workers > 1",
+            TriggerAction::Shrink,
+            Some(Benefit::Memory),
+        )];
+    };
+    let mut model = model(60, rule);
+    model.run(300);
+    // Twenty-five are busy on average, and two standard deviations of that are ten.
+    let workers = model.workers("web");
+    assert!((34..=37).contains(&workers), "{workers}");
 }

@@ -134,7 +134,7 @@ impl Counters {
         total.merge(&served);
         service.merge(&served);
         if served.count > 0 {
-            *wait.buckets.entry(0).or_default() += served.count;
+            wait.buckets.add(0, served.count);
             wait.count += served.count;
         }
         Histograms {

@@ -39,7 +39,7 @@ impl Tally {
         for (number, bucket) in (0..=BUCKET_MAX).zip(&self.buckets) {
             let count = bucket.load(Ordering::Acquire);
             if count > 0 {
-                *histogram.buckets.entry(number).or_default() += count;
+                histogram.buckets.add(number, count);
                 histogram.count += count;
             }
         }
