@@ -424,7 +424,12 @@ impl Policy {
         } else {
             self.throughput_slow
         };
-        let load = self.arrivals.fast().max(here);
+        // While work waits, more can be served than arrives; else nothing can.
+        let load = if self.is_starved() {
+            f64::INFINITY
+        } else {
+            self.arrivals.fast().max(here)
+        };
         let (goodput, loss) = match self.known_shape() {
             Some(shape) => {
                 // What comes too late at the present size already is not lost by going elsewhere.

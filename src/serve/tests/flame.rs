@@ -215,6 +215,13 @@ async fn what_cannot_be_had_is_refused_and_never_a_fault() {
             "{wrong}"
         );
     }
+    // Of the past CPU time alone is remembered, and what is asked for as another type must not be answered with that.
+    for kind in ["offcpu", "wall"] {
+        let past = format!("/flamegraph?from=-30&until=-10&type={kind}");
+        let answer = stage.get(&past).await;
+        assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{past}");
+        assert!(answer.body.contains("leave out `type`"), "{}", answer.body);
+    }
     assert_eq!(
         stage.get("/flamegraph?host=other").await.status,
         StatusCode::NOT_FOUND

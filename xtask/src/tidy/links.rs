@@ -134,6 +134,7 @@ mod tests {
             "README.md:2 the link `#there` leads nowhere",
             "docs/a.md:1 the link `../README.md#here` leads nowhere",
             "docs/a.md:1 the link `../../x.md` leads nowhere",
+            "docs/a.md:1 the link `../docs/` leads nowhere",
             "docs/a.md:2 the link `#here` leads nowhere",
         ];
         assert_eq!(whats(&tree), expected);
