@@ -46,7 +46,15 @@ pub(crate) fn example(name: &str) -> PathBuf {
     let profile = test.ancestors().nth(2).unwrap();
     let built_as = profile.file_name().unwrap().to_str().unwrap();
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let built = Command::new(cargo)
+    let mut build = Command::new(cargo);
+    // What the outer cargo says of this package would be taken for a change by build scripts that read it.
+    for (variable, _) in std::env::vars_os() {
+        let text = variable.to_string_lossy();
+        if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
+            build.env_remove(&variable);
+        }
+    }
+    let built = build
         .args(["build", "--quiet", "--example", name, "--profile"])
         .arg(if built_as == "debug" { "dev" } else { built_as })
         .arg("--target-dir")
