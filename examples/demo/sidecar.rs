@@ -56,7 +56,10 @@ pub(crate) async fn binary() -> anyhow::Result<PathBuf> {
         // program would be built anew and its file replaced under its feet.
         for (name, _) in std::env::vars_os() {
             let text = name.to_string_lossy();
-            if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
+            if text == "OUT_DIR"
+                || text.starts_with("CARGO_PKG_")
+                || text.starts_with("CARGO_MANIFEST_")
+            {
                 command.env_remove(&name);
             }
         }

@@ -50,7 +50,10 @@ pub(crate) fn example(name: &str) -> PathBuf {
     // What the outer cargo says of this package would be taken for a change by build scripts that read it.
     for (variable, _) in std::env::vars_os() {
         let text = variable.to_string_lossy();
-        if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
+        if text == "OUT_DIR"
+            || text.starts_with("CARGO_PKG_")
+            || text.starts_with("CARGO_MANIFEST_")
+        {
             build.env_remove(&variable);
         }
     }

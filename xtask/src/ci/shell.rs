@@ -139,7 +139,10 @@ fn cargo_command(root: &Path, arguments: &[&str]) -> Command {
     // What the outer cargo says of this package would be taken for a change by build scripts that read it.
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();
-        if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
+        if text == "OUT_DIR"
+            || text.starts_with("CARGO_PKG_")
+            || text.starts_with("CARGO_MANIFEST_")
+        {
             command.env_remove(&name);
         }
     }
