@@ -132,10 +132,10 @@ fn draw(tree: &Tree, options: &mut Options<'_>, both: bool) -> io::Result<Vec<u8
         };
         let pruned = tree.pruned(budget, |name| CALL_BYTES + 2 * escaped(name));
         let mut lines = pruned.folded(both);
-        if !both {
-            lines.iter_mut().for_each(keep_from_being_compared);
-            lines.sort_unstable();
+        for line in &mut lines {
+            keep_as_it_is(line, both);
         }
+        lines.sort_unstable();
         let mut svg = Vec::with_capacity(SVG_BYTES_MAX);
         from_lines(options, lines.iter().map(String::as_str), &mut svg)?;
         if svg.len() <= SVG_BYTES_MAX || budget < CALL_BYTES {
@@ -145,9 +145,18 @@ fn draw(tree: &Tree, options: &mut Options<'_>, both: bool) -> io::Result<Vec<u8
     }
 }
 
-/// A second number at the end of a line makes inferno take it for a comparison, and a name may end in one: `worker 3`. The blank
-/// before it becomes one that parts no columns.
-fn keep_from_being_compared(line: &mut String) {
+/// A blank that parts no columns, and looks like any other.
+const BLANK: &str = "\u{a0}";
+
+/// A name may look like what inferno takes for its own: a line that begins with `# ` is left out as a remark, and a second number
+/// at the end, as in `worker 3`, is taken for a comparison.
+fn keep_as_it_is(line: &mut String, both: bool) {
+    if line.starts_with("# ") {
+        line.replace_range(1..2, BLANK);
+    }
+    if both {
+        return;
+    }
     let Some((stack, count)) = line.rsplit_once(' ') else {
         return;
     };
@@ -156,7 +165,7 @@ fn keep_from_being_compared(line: &mut String) {
             .bytes()
             .all(|byte| byte.is_ascii_digit() || byte == b'.')
     {
-        *line = format!("{name}\u{a0}{number} {count}");
+        *line = format!("{name}{BLANK}{number} {count}");
     }
 }
 
@@ -236,13 +245,14 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_begins_with_blanks_or_ends_in_a_number_is_drawn_as_it_is() {
-        let tree = Tree::of_folded("main;a 6\n  zoo;b 3\nworker 3 4\nworker;x 1").expect("folded");
+    fn a_name_that_looks_like_a_remark_or_a_number_is_drawn_as_it_is() {
+        let tree = Tree::of_folded("main;a 6\n  zoo;b 3\nworker 3 4\n# 1;x 1").expect("folded");
         let text = drawn(&tree, View::Flame);
         for told in [
             "(14 samples, 100%)",
             "zoo (3 samples",
             "worker\u{a0}3 (4 samples",
+            "#\u{a0}1 (1 samples",
         ] {
             assert!(text.contains(told), "{told}: {text}");
         }

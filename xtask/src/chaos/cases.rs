@@ -22,6 +22,7 @@ struct Killed {
     torn: u64,
     answered: u64,
     broken: u64,
+    why: String,
     starts: Vec<Duration>,
 }
 
@@ -48,14 +49,16 @@ pub(super) fn kill_sidecars(bench: &Bench) -> Result<Outcome> {
         all.torn += one.torn;
         all.answered += one.answered;
         all.broken += one.broken;
+        all.why = if all.why.is_empty() { one.why } else { all.why };
         all.starts.extend(one.starts);
     }
     all.starts.sort_unstable();
     ensure!(all.in_trials > 0, "no kill hit a trial");
     ensure!(
         all.broken == 0,
-        "{} requests of the service broke off",
-        all.broken
+        "{} requests of the service broke off, the first because {}",
+        all.broken,
+        all.why
     );
     let at = |share: usize| {
         all.starts
@@ -90,6 +93,9 @@ fn kill_in_worlds(bench: &Bench, number: usize, kills: usize) -> Result<Killed> 
         let (answered, broken) = world.load();
         killed.answered += answered;
         killed.broken += broken;
+        if killed.why.is_empty() {
+            killed.why = world.why_broken();
+        }
     }
     Ok(killed)
 }

@@ -1,7 +1,7 @@
 //! A host under load and its sidecar, as processes.
 
 use super::{Bench, until, wire};
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -10,8 +10,8 @@ use std::net::SocketAddr;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -180,13 +180,22 @@ impl<'b> World<'b> {
         )
     }
 
+    /// Why the first request broke off.
+    pub(super) fn why_broken(&self) -> String {
+        self.load.why.get().cloned().unwrap_or_default()
+    }
+
     /// How many requests of the service were answered.
     ///
     /// # Errors
     /// When one broke off.
     pub(super) fn unbroken(&self) -> Result<u64> {
         let (answered, broken) = self.load();
-        ensure!(broken == 0, "{broken} requests of the service broke off");
+        ensure!(
+            broken == 0,
+            "{broken} requests of the service broke off, the first because {}",
+            self.why_broken()
+        );
         Ok(answered)
     }
 
@@ -374,6 +383,8 @@ struct Load {
     stop: Arc<AtomicBool>,
     good: Arc<AtomicU64>,
     broken: Arc<AtomicU64>,
+    /// Why the first of them broke off.
+    why: Arc<OnceLock<String>>,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -384,9 +395,11 @@ impl Load {
             Arc::<AtomicU64>::default(),
             Arc::<AtomicU64>::default(),
         );
+        let why = Arc::<OnceLock<String>>::default();
         let threads = (0..clients).map(|_| {
             let (address, stop) = (address.to_owned(), Arc::clone(&stop));
             let (good, broken) = (Arc::clone(&good), Arc::clone(&broken));
+            let why = Arc::clone(&why);
             thread::spawn(move || {
                 while !stop.load(Ordering::SeqCst) {
                     match wire::get(&address, "/") {
@@ -394,7 +407,8 @@ impl Load {
                             good.fetch_add(1, Ordering::SeqCst);
                         }
                         Ok(_) => {}
-                        Err(_) => {
+                        Err(error) => {
+                            why.get_or_init(|| format!("{error:#}"));
                             broken.fetch_add(1, Ordering::SeqCst);
                             super::pause(Duration::from_millis(20));
                         }
@@ -407,6 +421,7 @@ impl Load {
             stop,
             good,
             broken,
+            why,
         }
     }
 }
@@ -446,9 +461,22 @@ fn tcp_door(directory: &Path) -> Result<(SocketAddr, PathBuf)> {
     Ok((free_address()?.parse()?, tokens))
 }
 
+/// An address that nobody listens on. The kernel gives ports from 32768 on to whoever connects, so that one of those may be taken
+/// before the host has begun to listen; these it gives to nobody.
 pub(super) fn free_address() -> Result<String> {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
-    Ok(listener.local_addr()?.to_string())
+    const FIRST: u16 = 20_000;
+    const PORTS: u16 = 12_000;
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    // Campaigns beside one another begin at different places.
+    let start = u16::try_from(std::process::id() % u32::from(PORTS))?;
+    for _ in 0..PORTS {
+        let offset = (start + NEXT.fetch_add(1, Ordering::SeqCst) % PORTS) % PORTS;
+        let address = format!("127.0.0.1:{}", FIRST + offset);
+        if std::net::TcpListener::bind(&address).is_ok() {
+            return Ok(address);
+        }
+    }
+    bail!("no port is free")
 }
 
 pub(super) fn address_in(text: &str) -> Option<String> {
