@@ -130,7 +130,7 @@ impl Session {
         self.counted.remove(&thread);
     }
 
-    /// Waits until a ring is half full, the process has ended, or the time is over.
+    /// Waits until a ring has filled up to its mark, the process has ended, or the time is over.
     ///
     /// # Errors
     /// What the kernel answers.
@@ -217,9 +217,18 @@ fn map(counter: &Counter, setup: &Setup) -> io::Result<Ring> {
     }
 }
 
-/// When a full ring wakes the reader: at half of it. Each waking costs both sides more than many samples do, and what is left
-/// of the ring is time enough to come.
-const WAKE_BYTES: u32 = 0;
+/// When a ring that fills wakes the reader. Each waking costs both sides more than many samples do, so it is at half of the ring
+/// where the other half is time enough to come; where samples are many or large, already at a quarter of the smallest ring.
+fn wake_bytes(event: Event, stack_bytes: u32) -> u32 {
+    const AT_HALF: u32 = 0;
+    match event {
+        Event::CpuClock { hz } if hz.saturating_mul(stack_bytes) <= BYTES_A_SECOND_FEW => AT_HALF,
+        Event::CpuClock { .. } | Event::Switch => 128 * 4_096 / 4,
+    }
+}
+
+/// So many bytes fill half of the smallest ring in a quarter of a second.
+const BYTES_A_SECOND_FEW: u32 = 128 * 4_096 / 2 * 4;
 
 const EPERM: i32 = 1;
 const ESRCH: i32 = 3;
@@ -311,6 +320,29 @@ pub(crate) fn setup(event: Event, stack_bytes: u32, kernel: bool) -> Setup {
         event,
         stack_bytes,
         kernel,
-        wake_bytes: WAKE_BYTES,
+        wake_bytes: wake_bytes(event, stack_bytes),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn few_and_small_samples_wake_seldom_and_many_or_large_ones_early() {
+        let mark = |hz, stack_bytes| setup(Event::CpuClock { hz }, stack_bytes, false).wake_bytes;
+        assert_eq!(
+            [mark(49, 16_384), mark(99, 4_096), mark(997, 1_024)],
+            [0; 3]
+        );
+        assert_eq!([mark(99, 16_384), mark(997, 2_048)], [131_072; 2]);
+        assert_eq!(setup(Event::Switch, 16_384, true).wake_bytes, 131_072);
+    }
+
+    #[test]
+    fn texts_of_the_kernel_are_read_whole() {
+        let text = proc_text("/proc/self/maps").expect("/proc is here");
+        assert!(text.len() > PROC_BYTES && text.ends_with('\n'), "{text}");
+        assert!(proc_text("/proc/0/maps").is_err());
     }
 }
