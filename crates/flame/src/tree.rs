@@ -22,6 +22,8 @@ pub struct Tree {
     by_step: HashTable<u32>,
     hasher: DefaultHashBuilder,
     counts: Vec<[u64; 2]>,
+    /// What they all make together; never more than [`TOTAL_MAX`].
+    total: [u64; 2],
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -39,6 +41,9 @@ pub(crate) enum Side {
     Second,
 }
 
+/// The most that a side counts, in nanoseconds a hundred days: the largest number that every reader of JSON takes as it is. A
+/// profile that another program wrote may claim more, and sums of that would overflow.
+const TOTAL_MAX: u64 = 1 << 53;
 /// Above the roots there is nothing.
 const NONE: u32 = u32::MAX;
 /// How many places of names are remembered: enough for the functions of a large program.
@@ -162,7 +167,7 @@ impl Tree {
 
     /// All that was counted on a side.
     pub(crate) fn total(&self, side: Side) -> u64 {
-        self.counts.iter().map(|count| count[side as usize]).sum()
+        self.total[side as usize]
     }
 
     /// Whether nothing was counted.
@@ -323,11 +328,14 @@ impl Tree {
             .unwrap_or_default()
     }
 
-    /// Adds to what was counted in a node itself.
+    /// Adds to what was counted in a node itself, no more than the total bears.
     fn raise(&mut self, at: u32, more: [u64; 2]) {
+        let bears = |side: usize| more[side].min(TOTAL_MAX - self.total[side]);
+        let more = [bears(0), bears(1)];
         if more == [0, 0] {
             return;
         }
+        self.total = [self.total[0] + more[0], self.total[1] + more[1]];
         let node = &mut self.nodes[index(at)];
         if node.own == NONE {
             node.own = count32(self.counts.len());

@@ -5,6 +5,18 @@ use super::*;
 use proptest::prelude::*;
 
 #[test]
+fn what_a_foreign_profile_claims_overflows_no_sum() {
+    let text = format!("a;b {0}\na;c {0}\na 1", u64::MAX);
+    let claimed = Tree::of_folded(&text).expect("it is folded");
+    assert_eq!(claimed.total(Side::First), TOTAL_MAX);
+    assert_eq!(claimed.totals_of(Side::First)[0], TOTAL_MAX);
+    let both = Tree::compare(&claimed, &tree("a 1"));
+    assert_eq!(both.total(Side::First), 1);
+    let both = Tree::compare(&tree("a 1"), &claimed);
+    assert_eq!(both.total(Side::First), TOTAL_MAX);
+}
+
+#[test]
 fn one_threads_stacks_can_be_told_from_others() {
     let tree = Tree::of_folded("main;a 1\nmail;a 2\npython [7];mail;b 3\nmain;a;mail 4");
     let found = tree.expect("it is folded").of_thread("mail");
