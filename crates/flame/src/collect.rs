@@ -3,23 +3,18 @@
 use crate::kind::Kind;
 use crate::module::Modules;
 use crate::quality::Quality;
+use crate::session::proc_text;
 use crate::stacks::{Counts, Frame, Stacks};
 use crate::watch::{Brief, Watch};
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use trimtab_sys::clock::boot_ns;
-use trimtab_sys::perf::STACK_BYTES_MAX;
 
-/// How much of a stack is copied at first: enough for all but programs with large arrays on it.
-pub(crate) const STACK_BYTES: u32 = 16_384;
-/// So many truncated samples are no accident. A host that works little has few samples, so more would be waited for in vain.
-const TRUNCATED_MIN: u64 = 3;
-/// Above this share of truncated samples, one in so many, the copy is doubled.
-const TRUNCATED_ONE_IN: u64 = 100;
 /// In this first part of the window, one in so many, what was collected with too small a copy is thrown away.
 const THROWN_AWAY_PART: u64 = 4;
-/// How long one wait may last, so that the end of the process is seen. A ring that fills wakes earlier.
-const STEP_MS: u32 = 250;
+/// How long one wait may last; a ring that fills, and the end of the process, wake earlier. At first it is short, so that too
+/// small a copy is found out soon; then waking costs more than it brings.
+const STEP_MS: (u64, u64) = (50, 1_000);
 
 /// What was collected.
 #[derive(Clone, Debug, Default)]
@@ -44,7 +39,7 @@ pub(crate) fn collect(
     stop: &AtomicBool,
 ) -> io::Result<Profile> {
     let mut brief = brief.clone();
-    brief.stack_bytes = modules.stack_bytes(brief.pid, brief.stack_bytes);
+    brief.stack_bytes = modules.stack_bytes(brief.pid, brief.kind, brief.stack_bytes);
     let mut profile = Profile {
         kind: brief.kind,
         ..Profile::default()
@@ -57,17 +52,17 @@ pub(crate) fn collect(
         let now = boot_ns();
         let left_ms =
             u32::try_from(end_ns.saturating_sub(now).div_ceil(1_000_000)).unwrap_or(u32::MAX);
-        if left_ms == 0 || stop.load(Ordering::Relaxed) || !is_there(brief.pid) {
+        if left_ms == 0 || stop.load(Ordering::Relaxed) || !watch.is_there() {
             break;
         }
         let Profile { stacks, counts, .. } = &mut profile;
-        watch.wait(left_ms.min(STEP_MS))?;
+        watch.wait(left_ms.min(step_ms(now.saturating_sub(begun_ns))))?;
         watch.take(stacks, |hit| {
             *counts.entry(hit.stack).or_default() += hit.weight
         });
-        if let Some(larger) = larger_copy(&watch) {
+        if let Some(larger) = watch.larger_copy() {
             brief.stack_bytes = larger;
-            modules.note_stack_bytes(brief.pid, larger);
+            modules.note_stack_bytes(brief.pid, brief.kind, larger);
             let early = now.saturating_sub(begun_ns) < window_ns / THROWN_AWAY_PART;
             let Profile {
                 stacks,
@@ -91,7 +86,13 @@ pub(crate) fn collect(
     finish(profile, watch)
 }
 
-fn finish(mut profile: Profile, watch: Watch) -> io::Result<Profile> {
+/// How long to wait in a window that is so old.
+fn step_ms(elapsed_ns: u64) -> u32 {
+    let half_ms = elapsed_ns / 2_000_000;
+    u32::try_from(half_ms.clamp(STEP_MS.0, STEP_MS.1)).unwrap_or(u32::MAX)
+}
+
+fn finish(mut profile: Profile, mut watch: Watch) -> io::Result<Profile> {
     profile.until_ns = boot_ns();
     let window_ns = profile.until_ns.saturating_sub(profile.from_ns);
     let sleepers = watch.sleepers();
@@ -132,21 +133,10 @@ fn finish(mut profile: Profile, watch: Watch) -> io::Result<Profile> {
 /// What a thread without any sample is said to have done.
 const ASLEEP: &str = "[asleep all the time]";
 
-/// A larger copy, where too many samples were cut off.
-pub(crate) fn larger_copy(watch: &Watch) -> Option<u32> {
-    larger(&watch.quality(), watch.stack_bytes())
-}
-
-fn larger(quality: &Quality, bytes: u32) -> Option<u32> {
-    let too_many = quality.truncated >= TRUNCATED_MIN
-        && quality.truncated * TRUNCATED_ONE_IN > quality.samples;
-    let larger = (bytes * 2).min(STACK_BYTES_MAX);
-    (too_many && larger > bytes).then_some(larger)
-}
-
+/// Whether there is such a process, and it has not ended.
 pub(crate) fn is_there(pid: u32) -> bool {
     // One that has ended and was not waited for has no threads that could be sampled.
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"));
+    let stat = proc_text(&format!("/proc/{pid}/stat"));
     stat.is_ok_and(|stat| {
         !stat
             .rsplit(')')
@@ -160,19 +150,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_copy_is_doubled_when_it_is_too_small_and_by_no_accident() {
-        let after = |samples, truncated, bytes| {
-            let quality = Quality {
-                samples,
-                truncated,
-                ..Quality::default()
-            };
-            larger(&quality, bytes)
-        };
-        assert_eq!(after(4, 3, STACK_BYTES), Some(2 * STACK_BYTES));
-        assert_eq!(after(4, 2, STACK_BYTES), None);
-        assert_eq!(after(1_000, 9, STACK_BYTES), None);
-        assert_eq!(after(1_000, 11, 40_000), Some(STACK_BYTES_MAX));
-        assert_eq!(after(10, 10, STACK_BYTES_MAX), None);
+    fn the_older_the_window_the_longer_are_the_waits() {
+        let ms = |elapsed_ms: u64| step_ms(elapsed_ms * 1_000_000);
+        assert_eq!(
+            [0, 99, 200, 2_000, 60_000].map(ms),
+            [50, 50, 100, 1_000, 1_000]
+        );
     }
 }

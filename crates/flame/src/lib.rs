@@ -12,6 +12,7 @@
 pub mod ask;
 mod cage;
 mod collect;
+mod copied;
 pub mod desk;
 mod draw;
 mod elf;

@@ -4,6 +4,7 @@
 //! ended, can still be read when a graph is drawn.
 
 use crate::elf::Image;
+use crate::kind::Kind;
 use std::collections::HashMap;
 use std::fs::File;
 use std::os::fd::AsRawFd;
@@ -48,8 +49,8 @@ struct Table {
     /// By device and inode. What is no program is remembered as nothing.
     known: HashMap<(u64, u64), Option<ModuleId>>,
     vdso: Option<Option<ModuleId>>,
-    /// How much of its stacks must be copied, by process, where the usual was too little.
-    copies: HashMap<u32, u32>,
+    /// How much of its stacks must be copied, by process and kind, where the usual was too little or too much.
+    copies: HashMap<(u32, Kind), u32>,
 }
 
 impl Modules {
@@ -102,17 +103,23 @@ impl Modules {
     }
 
     /// How much of a process's stacks is to be copied: what was found out earlier, or else this.
-    pub(crate) fn stack_bytes(&self, pid: u32, usual: u32) -> u32 {
-        self.table().copies.get(&pid).copied().unwrap_or(usual)
+    pub(crate) fn stack_bytes(&self, pid: u32, kind: Kind, usual: u32) -> u32 {
+        let known = self.table().copies.get(&(pid, kind)).copied();
+        known.unwrap_or(usual)
+    }
+
+    /// Whether that was found out.
+    pub(crate) fn knows_stack_bytes(&self, pid: u32, kind: Kind) -> bool {
+        self.table().copies.contains_key(&(pid, kind))
     }
 
     /// Notes that so much must be copied.
-    pub(crate) fn note_stack_bytes(&self, pid: u32, bytes: u32) {
+    pub(crate) fn note_stack_bytes(&self, pid: u32, kind: Kind, bytes: u32) {
         let mut table = self.table();
         if table.copies.len() >= MODULES_MAX {
             table.copies.clear();
         }
-        table.copies.insert(pid, bytes);
+        table.copies.insert((pid, kind), bytes);
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {
@@ -190,9 +197,15 @@ mod tests {
     #[test]
     fn what_was_found_out_of_a_process_is_kept() {
         let modules = Modules::default();
-        modules.note_stack_bytes(7, 32_768);
-        assert_eq!(modules.clone().stack_bytes(7, 16_384), 32_768);
-        assert_eq!(modules.stack_bytes(8, 16_384), 16_384);
+        modules.note_stack_bytes(7, Kind::Cpu, 32_768);
+        let copy = |pid, kind| modules.clone().stack_bytes(pid, kind, 16_384);
+        assert_eq!(copy(7, Kind::Cpu), 32_768);
+        assert_eq!(
+            (copy(8, Kind::Cpu), copy(7, Kind::Offcpu)),
+            (16_384, 16_384)
+        );
+        assert!(modules.knows_stack_bytes(7, Kind::Cpu));
+        assert!(!modules.knows_stack_bytes(7, Kind::Wall));
     }
 
     #[test]

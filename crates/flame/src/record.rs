@@ -59,7 +59,7 @@ pub(crate) struct Map<'r> {
 
 impl Sample<'_> {
     /// The kernel's addresses, innermost first, without the marks between its contexts.
-    pub(crate) fn kernel(&self) -> impl Iterator<Item = u64> {
+    pub(crate) fn kernel(&self) -> impl DoubleEndedIterator<Item = u64> {
         self.chain
             .chunks_exact(8)
             .map(word)

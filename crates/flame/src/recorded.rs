@@ -43,7 +43,7 @@ fn record() {
     let mut session = session.expect("the kernel gives samples");
     let (mut bytes, mut count) = (Vec::new(), 0);
     while count < SAMPLES {
-        session.wait(50).expect("it waits");
+        session.wait(None, 50).expect("it waits");
         session.drain(|raw| {
             if raw.kind == SAMPLE && count < SAMPLES {
                 bytes.extend(
@@ -89,8 +89,11 @@ fn a_recording_is_unwound_named_and_drawn_as_it_was() {
         }) else {
             panic!("it is a sample");
         };
-        assert_eq!(space.unwind(&sample, &mut cache, &mut calls), End::Complete);
-        let frames = calls.iter().rev().map(|call| match space.place(*call) {
+        let unwound = space.unwind(&sample, &mut cache, &mut calls);
+        assert_eq!(unwound.end, End::Complete);
+        let copied = u64::try_from(sample.stack.len()).expect("64 bits");
+        assert!((8..=copied).contains(&unwound.used), "{unwound:?}");
+        let frames = calls.iter().rev().map(|(call, place)| match *place {
             Place::File(module, offset) => Frame::Code { module, offset },
             other => panic!("{call:x} is {other:?}"),
         });

@@ -3,12 +3,12 @@
 use crate::keeper;
 use std::collections::HashSet;
 use std::fs::File;
-use std::io;
-use std::os::fd::AsFd;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
 use trimtab_sys::perf::ring::{RawRecord, Ring};
 use trimtab_sys::perf::{Counter, Event, Setup, Whom, cpus, wait};
-use trimtab_sys::process::raise_open_files;
+use trimtab_sys::process::{PidFd, raise_open_files};
 
 /// Pages of a ring at the usual rates: at 16 KiB a sample it holds thirty samples of one CPU.
 const RING_PAGES: usize = 128;
@@ -104,8 +104,9 @@ impl Session {
     }
 
     /// Counts threads that are there now and were not begun by one that is counted. One that may not be counted is left out.
-    pub(crate) fn extend(&mut self, threads: &[u32]) {
-        let before = self.others.len();
+    /// Says whether there were any.
+    pub(crate) fn extend(&mut self, threads: &[u32]) -> bool {
+        let (before, known) = (self.others.len(), self.counted.len());
         for thread in threads {
             if self.count(*thread).is_err() {
                 self.uncounted += 1;
@@ -116,6 +117,7 @@ impl Session {
                 self.uncounted += 1;
             }
         }
+        self.counted.len() > known
     }
 
     /// Notes a thread that the kernel counts by itself, because one that is counted began it.
@@ -128,12 +130,14 @@ impl Session {
         self.counted.remove(&thread);
     }
 
-    /// Waits until there is something to read, or the time is over.
+    /// Waits until a ring has filled up to its mark, the process has ended, or the time is over.
     ///
     /// # Errors
     /// What the kernel answers.
-    pub(crate) fn wait(&self, at_most_ms: u32) -> io::Result<()> {
-        wait(&self.leaders.iter().collect::<Vec<_>>(), at_most_ms)
+    pub(crate) fn wait(&self, process: Option<&PidFd>, at_most_ms: u32) -> io::Result<()> {
+        let rings = self.leaders.iter().map(AsFd::as_fd);
+        let watched: Vec<BorrowedFd<'_>> = rings.chain(process.map(AsFd::as_fd)).collect();
+        wait(&watched, at_most_ms)
     }
 
     /// Shows all records that have come, CPU by CPU. Says how many.
@@ -213,8 +217,18 @@ fn map(counter: &Counter, setup: &Setup) -> io::Result<Ring> {
     }
 }
 
-/// When to wake the reader: at a quarter of the ring, so that it has three quarters of time to come.
-pub(crate) const WAKE_BYTES: u32 = 128 * 4_096 / 4;
+/// When a ring that fills wakes the reader. Each waking costs both sides more than many samples do, so it is at half of the ring
+/// where the other half is time enough to come; where samples are many or large, already at a quarter of the smallest ring.
+fn wake_bytes(event: Event, stack_bytes: u32) -> u32 {
+    const AT_HALF: u32 = 0;
+    match event {
+        Event::CpuClock { hz } if hz.saturating_mul(stack_bytes) <= BYTES_A_SECOND_FEW => AT_HALF,
+        Event::CpuClock { .. } | Event::Switch => 128 * 4_096 / 4,
+    }
+}
+
+/// So many bytes fill half of the smallest ring in a quarter of a second.
+const BYTES_A_SECOND_FEW: u32 = 128 * 4_096 / 2 * 4;
 
 const EPERM: i32 = 1;
 const ESRCH: i32 = 3;
@@ -234,7 +248,7 @@ fn lookers() -> Vec<u32> {
     let keeps = command
         .split(|byte| *byte == 0)
         .any(|word| word == keeper::OPTION.as_bytes());
-    if keeps && let Ok(status) = std::fs::read_to_string(format!("/proc/{parent}/status")) {
+    if keeps && let Ok(status) = proc_text(&format!("/proc/{parent}/status")) {
         let sidecar: Option<u32> = status
             .lines()
             .find_map(|line| line.strip_prefix("PPid:")?.trim().parse().ok());
@@ -252,7 +266,7 @@ pub(crate) fn family(pid: u32) -> Vec<u32> {
     while let Some(member) = family.get(at).copied() {
         let children = threads(member).into_iter().filter_map(|thread| {
             let path = format!("/proc/{member}/task/{thread}/children");
-            std::fs::read_to_string(path).ok()
+            proc_text(&path).ok()
         });
         let children: Vec<u32> = children
             .flat_map(|text| {
@@ -267,6 +281,29 @@ pub(crate) fn family(pid: u32) -> Vec<u32> {
     }
     family
 }
+
+/// What a thread is called now; its number when it is gone.
+pub(crate) fn comm(tid: u32) -> String {
+    let name = proc_text(&format!("/proc/{tid}/comm"));
+    name.map_or_else(
+        |_| format!("thread {tid}"),
+        |name| name.trim_end().to_owned(),
+    )
+}
+
+/// A text that the kernel makes while it is read. It does not say how long that will be, and a buffer of a page takes nearly all
+/// of them at once, where a small one that grows asks again and again.
+///
+/// # Errors
+/// What the kernel answers.
+pub(crate) fn proc_text(path: &str) -> io::Result<String> {
+    let mut text = String::with_capacity(PROC_BYTES);
+    File::open(path)?.read_to_string(&mut text)?;
+    Ok(text)
+}
+
+/// A page.
+const PROC_BYTES: usize = 4_096;
 
 fn numbers(directory: &str) -> Vec<u32> {
     let Ok(entries) = std::fs::read_dir(directory) else {
@@ -283,6 +320,29 @@ pub(crate) fn setup(event: Event, stack_bytes: u32, kernel: bool) -> Setup {
         event,
         stack_bytes,
         kernel,
-        wake_bytes: WAKE_BYTES,
+        wake_bytes: wake_bytes(event, stack_bytes),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn few_and_small_samples_wake_seldom_and_many_or_large_ones_early() {
+        let mark = |hz, stack_bytes| setup(Event::CpuClock { hz }, stack_bytes, false).wake_bytes;
+        assert_eq!(
+            [mark(49, 16_384), mark(99, 4_096), mark(997, 1_024)],
+            [0; 3]
+        );
+        assert_eq!([mark(99, 16_384), mark(997, 2_048)], [131_072; 2]);
+        assert_eq!(setup(Event::Switch, 16_384, true).wake_bytes, 131_072);
+    }
+
+    #[test]
+    fn texts_of_the_kernel_are_read_whole() {
+        let text = proc_text("/proc/self/maps").expect("/proc is here");
+        assert!(text.len() > PROC_BYTES && text.ends_with('\n'), "{text}");
+        assert!(proc_text("/proc/0/maps").is_err());
     }
 }

@@ -5,6 +5,7 @@
 
 use crate::module::{ModuleId, Modules};
 use crate::record::Sample;
+use crate::session::proc_text;
 use framehop::{
     CacheNative, Error, FrameAddress, MayAllocateDuringUnwind, UnwindRegsNative, Unwinder as _,
     UnwinderNative,
@@ -34,6 +35,17 @@ pub(crate) enum End {
     Truncated,
     /// Where the tables led nowhere.
     Broken,
+}
+
+/// A call by the address to look up, and where that stands.
+pub(crate) type Call = (u64, Place);
+
+/// A stack as it was unwound.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Unwound {
+    pub(crate) end: End,
+    /// How much of the copy was read, from its beginning, in bytes.
+    pub(crate) used: u64,
 }
 
 /// An address space.
@@ -69,7 +81,7 @@ impl Space {
 
     /// Reads it again, which a process that loaded or made code since then needs.
     pub(crate) fn reread(&mut self, modules: &Modules) {
-        let text = std::fs::read_to_string(format!("/proc/{}/maps", self.pid)).unwrap_or_default();
+        let text = proc_text(&format!("/proc/{}/maps", self.pid)).unwrap_or_default();
         for line in text.lines() {
             if let Some((range, offset, path)) = executable(line) {
                 self.map(range, offset, path, modules);
@@ -158,31 +170,56 @@ impl Space {
         }
     }
 
-    /// The calls of a sample's copied stack, innermost first, each as the address to look up; and how the stack ended.
+    /// The calls of a sample's copied stack, innermost first; how the stack ended, and how much of the copy that took.
     pub(crate) fn unwind(
         &self,
         sample: &Sample<'_>,
         cache: &mut Cache,
-        calls: &mut Vec<u64>,
-    ) -> End {
+        calls: &mut Vec<Call>,
+    ) -> Unwound {
         calls.clear();
-        let Some((instruction, pointer, mut registers)) = machine::registers(sample) else {
-            return End::Complete;
+        let Some((instruction, pointer, registers)) = machine::registers(sample) else {
+            let end = End::Complete;
+            return Unwound { end, used: 0 };
         };
         let stack = sample.stack;
-        let mut read = |address: u64| {
-            let at = usize::try_from(address.checked_sub(pointer).ok_or(())?).map_err(|_| ())?;
+        let mut used = 0;
+        let read = |address: u64| {
+            let above = address.checked_sub(pointer).ok_or(())?;
+            let at = usize::try_from(above).map_err(|_| ())?;
             let bytes = stack.get(at..).and_then(<[u8]>::first_chunk).ok_or(())?;
+            used = used.max(above + 8);
             Ok(u64::from_ne_bytes(*bytes))
         };
+        let end = self.follow(
+            sample,
+            (instruction, pointer, registers),
+            cache,
+            read,
+            calls,
+        );
+        Unwound { end, used }
+    }
+
+    fn follow(
+        &self,
+        sample: &Sample<'_>,
+        (instruction, pointer, mut registers): (u64, u64, UnwindRegsNative),
+        cache: &mut Cache,
+        mut read: impl FnMut(u64) -> Result<u64, ()>,
+        calls: &mut Vec<Call>,
+    ) -> End {
+        let stack = sample.stack;
         let copied = u64::try_from(stack.len()).unwrap_or(u64::MAX);
         let mut frame = FrameAddress::from_instruction_pointer(instruction);
         loop {
             if calls.len() >= DEPTH_MAX {
                 return End::Truncated;
             }
-            calls.push(frame.address_for_lookup());
-            match self.caller(frame, &mut registers, cache, &mut read) {
+            let at = frame.address_for_lookup();
+            let place = self.place(at);
+            calls.push((at, place));
+            match self.caller(frame, place, &mut registers, cache, &mut read) {
                 Ok(Some(caller)) => frame = caller,
                 Ok(None) | Err(Error::ReturnAddressIsNull) => return End::Complete,
                 Err(Error::CouldNotReadStack(address)) => {
@@ -205,18 +242,18 @@ impl Space {
     fn caller(
         &self,
         frame: FrameAddress,
+        place: Place,
         registers: &mut UnwindRegsNative,
         cache: &mut Cache,
         read: &mut impl FnMut(u64) -> Result<u64, ()>,
     ) -> Result<Option<FrameAddress>, Error> {
         let here = *registers;
         let is_code = |address: u64| self.place(address) != Place::Nowhere;
-        let at = frame.address_for_lookup();
         let found = self
             .unwinder
             .unwind_frame(frame, registers, cache, read)
             .map(|after| after.and_then(FrameAddress::from_return_address));
-        if self.place(at) != Place::Made {
+        if place != Place::Made {
             return found;
         }
         match found {

@@ -4,7 +4,7 @@
 //! addresses until somebody looks: names are found when a graph is drawn and not while the host works.
 
 use crate::module::ModuleId;
-use std::collections::HashMap;
+use hashbrown::HashMap;
 
 /// One call, or what stands for one at the root of a stack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -37,7 +37,10 @@ pub(crate) struct StackId(u32);
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Stacks {
     nodes: Vec<Node>,
+    /// Places by their parent and frame; those right behind their parent are not in it, and found there.
     by_step: HashMap<(u32, u32), u32>,
+    /// The calls of the last stack and their places: the next one mostly begins with the same.
+    last: Vec<(Frame, u32)>,
     frames: Vec<Frame>,
     by_frame: HashMap<Frame, u32>,
     texts: Vec<Box<str>>,
@@ -58,13 +61,20 @@ impl Stacks {
     /// The stack with these calls, outermost first; nothing for no calls at all.
     pub(crate) fn intern(&mut self, calls: impl IntoIterator<Item = Frame>) -> Option<StackId> {
         let mut at = NONE;
-        for frame in calls {
-            let frame = self.frame(frame);
-            at = *self.by_step.entry((at, frame)).or_insert_with(|| {
-                self.nodes.push(Node { parent: at, frame });
-                index(self.nodes.len() - 1)
-            });
+        let mut depth = 0;
+        for call in calls {
+            match self.last.get(depth) {
+                Some((known, place)) if *known == call => at = *place,
+                _ => {
+                    let frame = self.frame(call);
+                    at = self.child(at, frame);
+                    self.last.truncate(depth);
+                    self.last.push((call, at));
+                }
+            }
+            depth += 1;
         }
+        self.last.truncate(depth);
         (at != NONE).then_some(StackId(at))
     }
 
@@ -148,9 +158,26 @@ impl Stacks {
             + self.by_frame.capacity() * (size_of::<(Frame, u32)>() + 1)
             + self.by_text.capacity() * (size_of::<(Box<str>, u32)>() + 1);
         let of_lists = self.nodes.capacity() * size_of::<Node>()
+            + self.last.capacity() * size_of::<(Frame, u32)>()
             + self.frames.capacity() * size_of::<Frame>()
             + self.texts.capacity() * size_of::<Box<str>>();
         of_maps + of_lists + self.texts_bytes
+    }
+
+    fn child(&mut self, parent: u32, frame: u32) -> u32 {
+        let new = index(self.nodes.len());
+        let behind = place(parent).and_then(|at| self.nodes.get(at + 1));
+        if behind.is_some_and(|node| node.parent == parent && node.frame == frame) {
+            return parent + 1;
+        }
+        if parent != NONE && parent + 1 == new {
+            self.nodes.push(Node { parent, frame });
+            return new;
+        }
+        *self.by_step.entry((parent, frame)).or_insert_with(|| {
+            self.nodes.push(Node { parent, frame });
+            new
+        })
     }
 
     fn frame(&mut self, frame: Frame) -> u32 {
@@ -196,6 +223,15 @@ mod tests {
             stacks.intern([root, Frame::Kernel(1), Frame::Kernel(2)]),
             first
         );
+        let shorter = stacks.intern([root, Frame::Kernel(1)]);
+        assert_eq!(stacks.len(), 4, "the beginning of a stack is there");
+        let parted = stacks.intern([root, Frame::Kernel(2), Frame::Kernel(3)]);
+        assert_eq!(stacks.len(), 6, "{shorter:?} {parted:?}");
+        assert_eq!(
+            stacks.intern([root, Frame::Kernel(2), Frame::Kernel(3)]),
+            parted
+        );
+        assert_eq!(stacks.intern([root, Frame::Kernel(1)]), shorter);
         let calls: Vec<Frame> = stacks.calls(second.expect("it has calls")).collect();
         assert_eq!(calls, [Frame::Kernel(3), Frame::Kernel(1), root]);
         assert_eq!(stacks.text(name), "main");

@@ -1,7 +1,8 @@
 //! One profile of the time that now begins, by the best rung that can be reached.
 
 use crate::ask::Shot;
-use crate::collect::{Profile, STACK_BYTES, collect, is_there};
+use crate::collect::{Profile, collect, is_there};
+use crate::copied::STACK_BYTES;
 use crate::draw::View;
 use crate::format::Named;
 use crate::kind::Kind;

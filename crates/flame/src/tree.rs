@@ -1,6 +1,6 @@
 //! Named stacks as a tree with numbers: what is drawn, compared and written.
 
-use crate::names::{Names, as_clean};
+use crate::names::{FrameNames, Names, as_clean};
 use crate::stacks::{Counts, Frame, Stacks};
 use hashbrown::{DefaultHashBuilder, HashTable};
 use std::hash::BuildHasher;
@@ -14,7 +14,11 @@ pub struct Tree {
     by_name: HashTable<u32>,
     /// A parent comes before its children.
     nodes: Vec<Node>,
-    /// Places among the nodes, found by their parent and name. A map of its own keys would hold all of that twice.
+    /// Which name stood in this piece of memory the last time: a guess, which is checked. Empty until something is added.
+    likely: Vec<u32>,
+    /// Places among the nodes, found by their parent and name. A map of its own keys would hold all of that twice. Those that
+    /// stand right behind their parent are not in it: they are found there. A new stack parts from the others at one place, and
+    /// all behind that follow one another, so the table has at most one entry a stack.
     by_step: HashTable<u32>,
     hasher: DefaultHashBuilder,
     counts: Vec<[u64; 2]>,
@@ -42,6 +46,8 @@ pub(crate) enum Side {
 const TOTAL_MAX: u64 = 1 << 53;
 /// Above the roots there is nothing.
 const NONE: u32 = u32::MAX;
+/// How many places of names are remembered: enough for the functions of a large program.
+const LIKELY: usize = 1 << 13;
 
 impl Tree {
     /// The tree of some counted stacks; with `thread` only those of the threads of that name or number.
@@ -65,6 +71,7 @@ impl Tree {
             }
         }
         let mut tree = Self::default();
+        let name_ids = tree.name_ids(names);
         // Where each place of the stacks is in the tree; nothing where it is left out.
         let mut places: Vec<Option<u32>> = vec![None; nodes.len()];
         for (at, (parent, frame)) in nodes.iter().enumerate() {
@@ -83,8 +90,8 @@ impl Tree {
                 continue;
             }
             let mut here = above;
-            for name in names.by_frame.get(*frame).into_iter().flatten() {
-                here = tree.child(here, name);
+            for name in name_ids.get(*frame).into_iter().flatten() {
+                here = tree.step(here, *name);
             }
             if here != NONE {
                 tree.raise(here, [weights[at], 0]);
@@ -92,6 +99,12 @@ impl Tree {
             }
         }
         tree
+    }
+
+    /// The places of each frame's names.
+    fn name_ids(&mut self, names: &Names) -> Vec<Vec<u32>> {
+        let mut ids = |names: &FrameNames| names.iter().map(|name| self.name_id(name)).collect();
+        names.by_frame.iter().map(&mut ids).collect()
     }
 
     /// Only the stacks of a thread, by its name at the root or behind its process's.
@@ -138,7 +151,8 @@ impl Tree {
     ) {
         let mut at = NONE;
         for call in calls {
-            at = self.child(at, &as_clean(call));
+            let name = self.likely_name_id(call);
+            at = self.step(at, name);
         }
         if at != NONE {
             self.raise(
@@ -168,18 +182,29 @@ impl Tree {
         self.nodes.len()
     }
 
-    /// What was counted in each node and below it.
-    pub(crate) fn totals(&self) -> Vec<[u64; 2]> {
-        let mut totals: Vec<[u64; 2]> = self.nodes.iter().map(|node| self.own(node)).collect();
-        for at in (0..totals.len()).rev() {
-            let [first, second] = totals[at];
-            let parent = self.nodes[at].parent;
-            if parent != NONE {
-                let above = &mut totals[index(parent)];
-                *above = [above[0] + first, above[1] + second];
+    /// What was counted on a side in each node and below it.
+    fn totals_of(&self, side: Side) -> Vec<u64> {
+        let own = |node: &Node| self.own(node)[side as usize];
+        let mut totals: Vec<u64> = self.nodes.iter().map(own).collect();
+        for (at, node) in self.nodes.iter().enumerate().rev() {
+            if node.parent != NONE {
+                totals[index(node.parent)] += totals[at];
             }
         }
         totals
+    }
+
+    /// How wide each node is: its total, or the larger one of a comparison's two.
+    fn widths(&self) -> Vec<u64> {
+        let mut widths = self.totals_of(Side::First);
+        if self.total(Side::Second) > 0 {
+            let second = self.totals_of(Side::Second);
+            widths
+                .iter_mut()
+                .zip(second)
+                .for_each(|(width, second)| *width = second.max(*width));
+        }
+        widths
     }
 
     /// Each stack in which something was counted: its calls, outermost first, and the numbers of both sides.
@@ -254,9 +279,9 @@ impl Tree {
     /// The tree with only its widest nodes, as many as cost at most so much by `cost` of their names; what is left out counts
     /// for the node above it. A node is never wider than the one above it, so no node loses the way to its root.
     pub(crate) fn pruned(&self, budget: usize, cost: impl Fn(&str) -> usize) -> Self {
-        let totals = self.totals();
+        let widths = self.widths();
         let mut order: Vec<u32> = (0..count32(self.nodes.len())).collect();
-        let width = |at: &u32| totals[index(*at)].into_iter().max().unwrap_or(0);
+        let width = |at: &u32| widths[index(*at)];
         // Among equals the parent first, which has the smaller number.
         let key = |at: &u32| (std::cmp::Reverse(width(at)), *at);
         // More than this many cannot be paid for, so the others need no order.
@@ -275,6 +300,7 @@ impl Tree {
             }
             kept[index(at)] = true;
         }
+        drop(widths);
         let mut pruned = Self::default();
         let mut places = vec![NONE; self.nodes.len()];
         for (at, node) in self.nodes.iter().enumerate() {
@@ -326,6 +352,15 @@ impl Tree {
 
     fn child(&mut self, parent: u32, name: &str) -> u32 {
         let name = self.name_id(name);
+        self.step(parent, name)
+    }
+
+    fn step(&mut self, parent: u32, name: u32) -> u32 {
+        let behind = parent.wrapping_add(1);
+        let next = self.nodes.get(index(behind));
+        if parent != NONE && next.is_some_and(|next| next.parent == parent && next.name == name) {
+            return behind;
+        }
         let Self {
             nodes,
             by_step,
@@ -348,9 +383,30 @@ impl Tree {
         }
         let at = count32(nodes.len());
         nodes.push(node);
-        *by_step
-            .insert_unique(hashed, at, |at| hash(&nodes[index(*at)]))
-            .get()
+        if parent == NONE || parent + 1 != at {
+            by_step.insert_unique(hashed, at, |at| hash(&nodes[index(*at)]));
+        }
+        at
+    }
+
+    /// The place of a name that was perhaps not cleaned. The same names come again and again from the same places, so mostly a
+    /// look at the name that was there saves cleaning it and looking for it.
+    fn likely_name_id(&mut self, name: &str) -> u32 {
+        if self.likely.is_empty() {
+            self.likely = vec![NONE; LIKELY];
+        }
+        let at = (name.as_ptr().addr() / 16) % LIKELY;
+        let likely = self.likely[at];
+        if self
+            .names
+            .get(index(likely))
+            .is_some_and(|known| **known == *name)
+        {
+            return likely;
+        }
+        let id = self.name_id(&as_clean(name));
+        self.likely[at] = id;
+        id
     }
 
     fn name_id(&mut self, name: &str) -> u32 {
@@ -381,80 +437,4 @@ fn count32(count: usize) -> u32 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    use proptest::prelude::*;
-
-    #[test]
-    fn what_a_foreign_profile_claims_overflows_no_sum() {
-        let text = format!("a;b {0}\na;c {0}\na 1", u64::MAX);
-        let claimed = Tree::of_folded(&text).expect("it is folded");
-        assert_eq!(claimed.total(Side::First), TOTAL_MAX);
-        assert_eq!(claimed.totals()[0], [TOTAL_MAX, 0]);
-        let both = Tree::compare(&claimed, &tree("a 1"));
-        assert_eq!(both.total(Side::First), 1);
-        let both = Tree::compare(&tree("a 1"), &claimed);
-        assert_eq!(both.total(Side::First), TOTAL_MAX);
-    }
-
-    #[test]
-    fn one_threads_stacks_can_be_told_from_others() {
-        let tree = Tree::of_folded("main;a 1\nmail;a 2\npython [7];mail;b 3\nmain;a;mail 4");
-        let found = tree.expect("it is folded").of_thread("mail");
-        assert_eq!(found.folded(false), ["mail;a 2", "python [7];mail;b 3"]);
-    }
-
-    fn tree(text: &str) -> Tree {
-        Tree::of_folded(text).expect("it is folded")
-    }
-
-    #[test]
-    fn folded_stacks_are_read_and_written() {
-        let text = "main;parse 7\nmain;sort 3\nmain;sort;swap 2";
-        assert_eq!(tree(text).folded(false).join("\n"), text);
-        assert_eq!(tree("a b;c d 5\n\n").folded(false), ["a b;c d 5"]);
-        assert_eq!(Tree::of_folded("a;b 1\na;b").err(), Some(2));
-        assert_eq!(Tree::of_folded("a;b x").err(), Some(1));
-    }
-
-    #[test]
-    fn reversed_the_leaves_are_roots() {
-        let reversed = tree("main;a;sort 3\nmain;b;sort 4").reversed();
-        assert_eq!(reversed.folded(false), ["sort;a;main 3", "sort;b;main 4"]);
-        assert_eq!(reversed.totals()[0], [7, 0]);
-    }
-
-    #[test]
-    fn a_comparison_compares_shares() {
-        let both = Tree::compare(&tree("m;a 10\nm;b 10"), &tree("m;a 30\nm;c 10"));
-        assert_eq!(both.folded(true), ["m;a 20 30", "m;b 20 0", "m;c 0 10"]);
-    }
-
-    #[test]
-    fn pruning_keeps_the_widest_and_loses_nothing_of_the_sum() {
-        let full = tree("m;a;x 50\nm;a;y 1\nm;b 40\nm;c 2");
-        let pruned = full.pruned(4, |_| 1);
-        assert_eq!(pruned.folded(false), ["m 2", "m;a 1", "m;a;x 50", "m;b 40"]);
-    }
-
-    proptest! {
-        #[test]
-        fn pruning_never_changes_the_total_and_keeps_to_its_budget(
-            stacks in prop::collection::vec((prop::collection::vec(0_u8..4, 1..6), 1_u64..100), 1..40),
-            budget in 1_usize..30,
-        ) {
-            let mut full = Tree::default();
-            for (calls, count) in &stacks {
-                let calls: Vec<String> = calls.iter().map(u8::to_string).collect();
-                // One root, as every stack has its thread, so that nothing falls out above it.
-                full.add(std::iter::once("root").chain(calls.iter().map(String::as_str)), Side::First, *count);
-            }
-            let pruned = full.pruned(budget, |_| 1);
-            prop_assert_eq!(pruned.total(Side::First), full.total(Side::First));
-            prop_assert!(pruned.len() <= budget);
-            let reversed = full.reversed();
-            prop_assert_eq!(reversed.total(Side::First), full.total(Side::First));
-        }
-    }
-}
+mod tests;

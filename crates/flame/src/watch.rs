@@ -3,23 +3,28 @@
 //! A [`Watch`] holds what has to be known meanwhile: which process maps what, what threads are called, who left a CPU and when.
 //! It keeps no sample; each goes to whoever drains it.
 
+use crate::collect::is_there;
+use crate::copied;
 use crate::kind::Kind;
 use crate::module::Modules;
 use crate::quality::Quality;
 use crate::record::{Map, Record, Sample};
-use crate::session::{Session, family, setup, threads};
-use crate::space::{Cache, End, Place, Space};
+use crate::session::{Session, comm, family, setup, threads};
+use crate::space::{Cache, Call, End, Place, Space, Unwound};
 use crate::stacks::{Frame, StackId, Stacks};
-use std::collections::HashMap;
+use hashbrown::HashMap;
 use std::io;
 use std::path::PathBuf;
 use trimtab_sys::clock::boot_ns;
 use trimtab_sys::perf::Event;
+use trimtab_sys::process::PidFd;
 
 /// A process's mappings are read again at most this often, when an address is in none of them.
 const REREAD_NS: u64 = 200_000_000;
-/// How often it looks for processes and threads that nobody counted began.
+/// After how long it looks for processes and threads that nobody counted began. They are few, and most began while it did, so
+/// each time that there are none it waits twice as long for the next, up to the longest.
 const SCAN_NS: u64 = 500_000_000;
+const SCAN_NS_MAX: u64 = 4_000_000_000;
 /// How many processes' mappings are kept.
 const SPACES_MAX: usize = 512;
 
@@ -49,10 +54,13 @@ pub(crate) struct Hit {
 /// Counters that run, and what is known of whom they watch.
 pub(crate) struct Watch {
     brief: Brief,
+    /// Nothing where the kernel has no such handles.
+    process: Option<PidFd>,
     cpu: Option<Session>,
     switches: Option<Session>,
     state: State,
     scanned_ns: u64,
+    scan_after_ns: u64,
     /// Nothing came the last time.
     idle: bool,
 }
@@ -72,9 +80,11 @@ struct State {
     away: HashMap<u32, (u64, StackId)>,
     /// Departures and returns that wait to be put in order.
     switches: Vec<(u64, u32, Option<StackId>)>,
-    calls: Vec<u64>,
+    calls: Vec<Call>,
     frames: Vec<Frame>,
     quality: Quality,
+    /// The most that was read of a copied stack that was complete, in bytes.
+    used: u64,
 }
 
 impl Watch {
@@ -83,6 +93,7 @@ impl Watch {
     /// # Errors
     /// Why the kernel refuses; `NotFound` when there is no such process.
     pub(crate) fn begin(brief: Brief, modules: Modules) -> io::Result<Self> {
+        let process = PidFd::open(brief.pid).ok();
         let pids = family(brief.pid);
         let begin = |event| {
             let setup = setup(event, brief.stack_bytes, brief.kernel);
@@ -107,22 +118,32 @@ impl Watch {
         let scanned_ns = boot_ns();
         Ok(Self {
             brief,
+            process,
             cpu,
             switches,
             state,
             scanned_ns,
+            scan_after_ns: SCAN_NS,
             idle: false,
         })
     }
 
-    /// Waits for samples, at most so long.
+    /// Whether the process has not ended.
+    pub(crate) fn is_there(&self) -> bool {
+        match &self.process {
+            Some(process) => process.is_alive(),
+            None => is_there(self.brief.pid),
+        }
+    }
+
+    /// Waits for samples or the end of the process, at most so long.
     ///
     /// # Errors
     /// What the kernel answers.
     pub(crate) fn wait(&mut self, at_most_ms: u32) -> io::Result<()> {
         let begun_ns = boot_ns();
         if let Some(session) = self.cpu.as_ref().or(self.switches.as_ref()) {
-            session.wait(at_most_ms)?;
+            session.wait(self.process.as_ref(), at_most_ms)?;
         }
         // A counter whose thread has ended makes the wait return at once; without this pause that would spin.
         if self.idle && boot_ns().saturating_sub(begun_ns) < PAUSE_NS {
@@ -133,8 +154,8 @@ impl Watch {
 
     /// Shows the samples that have come, with their stacks among `stacks`.
     pub(crate) fn take(&mut self, stacks: &mut Stacks, mut hit: impl FnMut(Hit)) {
-        let scan =
-            boot_ns().saturating_sub(self.scanned_ns) >= SCAN_NS && self.brief.cgroup.is_none();
+        let scan = boot_ns().saturating_sub(self.scanned_ns) >= self.scan_after_ns
+            && self.brief.cgroup.is_none();
         // The list is made before the rings are read, so whoever is on it and was begun by a counted thread has been told of.
         let found: Vec<u32> = if scan {
             family(self.brief.pid)
@@ -147,9 +168,15 @@ impl Watch {
         self.idle = self.drain(stacks, &mut hit) == 0;
         if scan {
             self.scanned_ns = boot_ns();
+            let mut new = false;
             for session in self.cpu.iter_mut().chain(self.switches.iter_mut()) {
-                session.extend(&found);
+                new |= session.extend(&found);
             }
+            self.scan_after_ns = if new {
+                SCAN_NS
+            } else {
+                (self.scan_after_ns * 2).min(SCAN_NS_MAX)
+            };
         }
     }
 
@@ -168,15 +195,20 @@ impl Watch {
                 weight: now.saturating_sub(*since) / 1_000,
             });
         }
+        if let Some(smaller) = self.smaller_copy() {
+            let Brief { pid, kind, .. } = self.brief;
+            self.state.modules.note_stack_bytes(pid, kind, smaller);
+        }
         self.quality()
     }
 
     /// Threads of the process that left no CPU and came to none, by their names: they slept all the time.
-    pub(crate) fn sleepers(&self) -> Vec<(u32, String)> {
-        let state = &self.state;
-        let asleep = |thread: &u32| !state.seen.contains_key(thread);
-        let asleep = threads(self.brief.pid).into_iter().filter(asleep);
-        asleep.map(|thread| (thread, state.name(thread))).collect()
+    pub(crate) fn sleepers(&mut self) -> Vec<(u32, String)> {
+        let state = &mut self.state;
+        let mut asleep = threads(self.brief.pid);
+        asleep.retain(|thread| !state.seen.contains_key(thread));
+        let named = |thread| (thread, state.name(thread).to_owned());
+        asleep.into_iter().map(named).collect()
     }
 
     /// How good what came so far was.
@@ -199,9 +231,16 @@ impl Watch {
         quality
     }
 
-    /// How much is copied of a stack.
-    pub(crate) fn stack_bytes(&self) -> u32 {
-        self.brief.stack_bytes
+    /// How much should be copied of a stack, where too many were cut off.
+    pub(crate) fn larger_copy(&self) -> Option<u32> {
+        copied::larger(&self.state.quality, self.brief.stack_bytes)
+    }
+
+    /// How little of a stack is enough, where that was not found out before.
+    pub(crate) fn smaller_copy(&self) -> Option<u32> {
+        let Brief { pid, kind, .. } = self.brief;
+        let smaller = copied::smaller(&self.state.quality, self.state.used, self.brief.stack_bytes);
+        smaller.filter(|_| !self.state.modules.knows_stack_bytes(pid, kind))
     }
 
     fn drain(&mut self, stacks: &mut Stacks, hit: &mut impl FnMut(Hit)) -> usize {
@@ -271,6 +310,7 @@ impl State {
             calls: Vec::new(),
             frames: Vec::new(),
             quality: Quality::default(),
+            used: 0,
         }
     }
 
@@ -281,10 +321,13 @@ impl State {
             return None;
         }
         let mut calls = std::mem::take(&mut self.calls);
-        let end = self.unwind(sample, &mut calls);
+        let Unwound { end, used } = self.unwind(sample, &mut calls);
         self.quality.samples += 1;
         match end {
-            End::Complete => self.quality.complete += 1,
+            End::Complete => {
+                self.quality.complete += 1;
+                self.used = self.used.max(used);
+            }
             End::Truncated => self.quality.truncated += 1,
             End::Broken => self.quality.broken += 1,
         }
@@ -292,48 +335,46 @@ impl State {
         let mut frames = std::mem::take(&mut self.frames);
         frames.clear();
         if pid != self.pid || self.everyone {
-            let name = stacks.text_id(&self.name(pid));
+            let name = stacks.text_id(self.name(pid));
             frames.push(Frame::Process { pid, name });
         }
-        let name = stacks.text_id(&self.name(tid));
+        let name = stacks.text_id(self.name(tid));
         frames.push(Frame::Thread { tid, name });
         match end {
             End::Complete => {}
             End::Truncated => frames.push(Frame::Text(stacks.text_id("[cut off]"))),
             End::Broken => frames.push(Frame::Text(stacks.text_id("[callers not found]"))),
         }
-        let space = self.spaces.get(&pid);
-        frames.extend(calls.iter().rev().map(|address| {
-            match space.map(|(space, _)| space.place(*address)) {
-                Some(Place::File(module, offset)) => Frame::Code { module, offset },
-                Some(Place::Made) => Frame::Made {
-                    pid,
-                    address: *address,
-                },
-                Some(Place::Nowhere) | None => Frame::Nowhere,
-            }
-        }));
-        let kernel: Vec<u64> = sample.kernel().collect();
-        frames.extend(kernel.iter().rev().map(|address| Frame::Kernel(*address)));
+        let of_user = |(address, place): &Call| match *place {
+            Place::File(module, offset) => Frame::Code { module, offset },
+            Place::Made => Frame::Made {
+                pid,
+                address: *address,
+            },
+            Place::Nowhere => Frame::Nowhere,
+        };
+        frames.extend(calls.iter().rev().map(of_user));
+        frames.extend(sample.kernel().rev().map(Frame::Kernel));
         let stack = stacks.intern(frames.iter().copied());
         (self.calls, self.frames) = (calls, frames);
         stack
     }
 
     /// Unwinds, and once more after the mappings were read again where an address is in none.
-    fn unwind(&mut self, sample: &Sample<'_>, calls: &mut Vec<u64>) -> End {
+    fn unwind(&mut self, sample: &Sample<'_>, calls: &mut Vec<Call>) -> Unwound {
         self.space(sample.pid);
         let Some((space, read_ns)) = self.spaces.get_mut(&sample.pid) else {
-            return End::Broken;
+            let end = End::Broken;
+            return Unwound { end, used: 0 };
         };
-        let end = space.unwind(sample, &mut self.cache, calls);
-        let strange = end == End::Broken
-            || calls
-                .iter()
-                .any(|call| space.place(*call) == Place::Nowhere);
+        let unwound = space.unwind(sample, &mut self.cache, calls);
+        let is_strange = |(_, place): &Call| *place == Place::Nowhere;
+        if unwound.end != End::Broken && !calls.iter().any(is_strange) {
+            return unwound;
+        }
         let now = boot_ns();
-        if !strange || now.saturating_sub(*read_ns) < REREAD_NS {
-            return end;
+        if now.saturating_sub(*read_ns) < REREAD_NS {
+            return unwound;
         }
         *read_ns = now;
         space.reread(&self.modules);
@@ -389,7 +430,7 @@ impl State {
             } => {
                 self.begun.push(tid);
                 // A thread has its process's name until it takes one of its own.
-                let name = self.name(parent_pid);
+                let name = self.name(parent_pid).to_owned();
                 self.names.insert(tid, name);
                 if pid != parent_pid {
                     self.spaces.remove(&pid);
@@ -445,8 +486,8 @@ impl State {
         }
     }
 
-    fn name(&self, tid: u32) -> String {
-        self.names.get(&tid).cloned().unwrap_or_else(|| comm(tid))
+    fn name(&mut self, tid: u32) -> &str {
+        self.names.entry(tid).or_insert_with(|| comm(tid))
     }
 
     fn name_threads(&mut self, pid: u32) {
@@ -454,13 +495,4 @@ impl State {
             self.names.insert(thread, comm(thread));
         }
     }
-}
-
-/// What a thread is called now; its number when it is gone.
-fn comm(tid: u32) -> String {
-    let name = std::fs::read_to_string(format!("/proc/{tid}/comm"));
-    name.map_or_else(
-        |_| format!("thread {tid}"),
-        |name| name.trim_end().to_owned(),
-    )
 }

@@ -48,7 +48,7 @@ pub struct Setup {
     pub stack_bytes: u32,
     /// Whether what happens in the kernel is sampled as well.
     pub kernel: bool,
-    /// After how many bytes in the ring a waiting reader is woken.
+    /// After how many bytes in the ring a waiting reader is woken; 0 for half of the ring.
     pub wake_bytes: u32,
 }
 
@@ -142,15 +142,16 @@ impl AsFd for Counter {
     }
 }
 
-/// Waits until one of the counters' rings has filled up to its mark, or the time is over, or a signal came.
+/// Waits until one of the counters' rings has filled up to its mark, a process whose handle is among them has ended, the time
+/// is over, or a signal came.
 ///
 /// # Errors
 /// What `poll` answers other than that it was interrupted.
-pub fn wait(counters: &[&Counter], at_most_ms: u32) -> io::Result<()> {
-    let mut polls: Vec<libc::pollfd> = counters
+pub fn wait(watched: &[BorrowedFd<'_>], at_most_ms: u32) -> io::Result<()> {
+    let mut polls: Vec<libc::pollfd> = watched
         .iter()
-        .map(|counter| libc::pollfd {
-            fd: counter.0.as_raw_fd(),
+        .map(|watched| libc::pollfd {
+            fd: watched.as_raw_fd(),
             events: libc::POLLIN,
             revents: 0,
         })

@@ -1,7 +1,7 @@
 //! The thread that remembers the recent past of one process.
 
 use crate::ask::{HeatColumn, Remembered, Stretch};
-use crate::collect::{Profile, is_there, larger_copy};
+use crate::collect::Profile;
 use crate::kind::Kind;
 use crate::ladder::{Here, Rung, probe};
 use crate::module::Modules;
@@ -116,15 +116,15 @@ fn run(
     let Some(mut plan) = brief(step.rung, pid, Kind::Cpu, hz) else {
         return "its control group is gone".to_owned();
     };
-    plan.stack_bytes = modules.stack_bytes(pid, plan.stack_bytes);
+    plan.stack_bytes = modules.stack_bytes(pid, plan.kind, plan.stack_bytes);
     if let Some(past) = of(past).as_mut() {
         past.began(step.rung.words());
     }
     loop {
         match watch(&plan, past, stop, modules) {
-            Ok(Some(larger)) => {
-                modules.note_stack_bytes(pid, larger);
-                plan.stack_bytes = larger;
+            Ok(Some(better)) => {
+                modules.note_stack_bytes(pid, plan.kind, better);
+                plan.stack_bytes = better;
             }
             Ok(None) => return format!("process {pid} has ended"),
             Err(error) => return error.to_string(),
@@ -132,7 +132,7 @@ fn run(
     }
 }
 
-/// Watches with one size of copied stacks. Gives a larger one where that is too small; nothing at the end.
+/// Watches with one size of copied stacks. Gives another one where that is too small or too large; nothing at the end.
 fn watch(
     plan: &Brief,
     past: &Mutex<Option<Past>>,
@@ -143,7 +143,7 @@ fn watch(
     if let Some(past) = of(past).as_mut() {
         past.forget_told();
     }
-    while !stop.load(Ordering::Relaxed) && is_there(plan.pid) {
+    while !stop.load(Ordering::Relaxed) && watch.is_there() {
         watch.wait(STEP_MS)?;
         let mut past = of(past);
         let Some(past) = past.as_mut().filter(|past| past.pid() == plan.pid) else {
@@ -154,8 +154,8 @@ fn watch(
         hits.into_iter().for_each(|hit| past.add(hit));
         past.tell(watch.quality());
         past.trim();
-        if let Some(larger) = larger_copy(&watch) {
-            return Ok(Some(larger));
+        if let Some(better) = watch.larger_copy().or_else(|| watch.smaller_copy()) {
+            return Ok(Some(better));
         }
     }
     Ok(None)

@@ -189,3 +189,102 @@ fn what_can_be_seen_is_told_with_what_is_remembered() {
     assert_eq!(steps.len(), 6);
     assert_eq!(remembered.expect("it is switched on").pid, pid);
 }
+
+/// Works on a stack of a few hundred bytes until a line comes, and then on one of six kilobytes more.
+const DEEPENS: &str = r#"
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+static volatile unsigned long sink; static volatile int is_deep;
+static void work(void) { for (int i = 0; i < 100000; i++) sink = sink * 31 + 7; }
+__attribute__((noinline)) static void deep(void) { volatile char large[6000]; large[sink % sizeof large] = 1; work(); sink += large[sink % sizeof large]; }
+static void *spin(void *unused) { for (;;) { if (is_deep) deep(); else work(); } return unused; }
+int main(void) { pthread_t thread; pthread_create(&thread, 0, spin, 0); is_deep = getchar() == '\n'; pthread_join(thread, 0); }
+"#;
+
+#[test]
+fn a_copy_shrinks_where_stacks_are_small_and_grows_with_the_first_that_it_cuts_off() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (source, program) = (
+        directory.path().join("deepens.c"),
+        directory.path().join("deepens"),
+    );
+    std::fs::write(&source, DEEPENS).expect("it is ours");
+    let mut compiler = Command::new("gcc");
+    let built = compiler
+        .args(["-O2", "-pthread", "-o"])
+        .arg(&program)
+        .arg(&source)
+        .status();
+    let can_sample = |pid| {
+        probe(&Here, pid, None)
+            .iter()
+            .any(|step| step.reached && step.rung.has_native_stacks())
+    };
+    if !built.is_ok_and(|status| status.success()) || !can_sample(std::process::id()) {
+        println!("skipped: there is no gcc, or perf_event_open is denied here");
+        return;
+    }
+    let mut target = Sleeper(
+        Command::new(&program)
+            .stdin(Stdio::piped())
+            .spawn()
+            .expect("it was built"),
+    );
+    let mut visitor = Visitor::new();
+    let shot = Shot {
+        hz: 997,
+        ..Shot::of(target.0.id())
+    };
+    let mut look = || {
+        visitor.ask(
+            1,
+            Ask::Next {
+                shot: shot.clone(),
+                window_ms: 1_000,
+            },
+        );
+        match visitor.hear().0.outcome {
+            Outcome::Graph { quality } => quality,
+            other => panic!("{other:?}"),
+        }
+    };
+    let first = look();
+    assert_eq!((first.stack_bytes, first.truncated), (16_384, 0), "{first}");
+    let mut known = first;
+    // A machine with much else to do gives the target little time, and then it takes a few windows.
+    for _ in 0..10 {
+        if known.samples >= 300 {
+            break;
+        }
+        known = look();
+    }
+    if known.samples < 300 {
+        println!("skipped: too little time for the target ({known})");
+        return;
+    }
+    let small = look();
+    assert!(small.stack_bytes < 8_192, "{small}");
+    assert_eq!((small.truncated, small.broken), (0, 0), "{small}");
+    target
+        .0
+        .stdin
+        .take()
+        .expect("it is piped")
+        .write_all(b"\n")
+        .expect("it reads");
+    let mut grown = look();
+    for _ in 0..10 {
+        if grown.stack_bytes == 16_384 {
+            break;
+        }
+        grown = look();
+    }
+    let after = look();
+    assert_eq!(
+        (grown.stack_bytes, after.stack_bytes),
+        (16_384, 16_384),
+        "{grown}\n{after}"
+    );
+    assert_eq!((after.truncated, after.broken), (0, 0), "{after}");
+}

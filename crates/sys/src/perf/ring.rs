@@ -195,7 +195,7 @@ mod tests {
         let (mut samples, mut lengths) = (0, Vec::new());
         while samples < 40 {
             burn(2_000_000);
-            wait(&counters.iter().collect::<Vec<_>>(), 0).expect("they are open");
+            wait(&counters.iter().map(AsFd::as_fd).collect::<Vec<_>>(), 0).expect("they are open");
             for ring in &mut rings {
                 ring.drain(|record| {
                     if record.kind == SAMPLE {
