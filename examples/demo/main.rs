@@ -11,6 +11,8 @@
 //! beside it. Everything is on loopback addresses, and every process it starts ends with it.
 
 mod client;
+#[path = "../../xtask/src/inner_cargo.rs"]
+mod inner_cargo;
 mod load;
 mod phase;
 #[path = "../reference/reference.rs"]

@@ -1,6 +1,7 @@
 //! The sidecar of the second phase: found or built, configured, started, asked, and ended.
 
 use super::client::get_json;
+use super::inner_cargo;
 use crate::reference::child::PATIENCE;
 use anyhow::{Context as _, bail};
 use std::fs::File;
@@ -52,16 +53,8 @@ pub(crate) async fn binary() -> anyhow::Result<PathBuf> {
     if let Some(cargo) = std::env::var_os("CARGO") {
         let mut command = Command::new(cargo);
         command.args(BUILD).kill_on_drop(true);
-        // What the outer cargo says of this package would be taken for a change by build scripts that read it, and then this very
-        // program would be built anew and its file replaced under its feet.
-        for (name, _) in std::env::vars_os() {
-            let text = name.to_string_lossy();
-            if text == "OUT_DIR"
-                || text.starts_with("CARGO_PKG_")
-                || text.starts_with("CARGO_MANIFEST_")
-            {
-                command.env_remove(&name);
-            }
+        for name in inner_cargo::told_by_the_outer() {
+            command.env_remove(name);
         }
         if let Some(root) = std::env::var_os("CARGO_MANIFEST_DIR") {
             command.current_dir(root);

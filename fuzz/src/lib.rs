@@ -6,6 +6,8 @@ use tempfile::TempDir;
 
 #[path = "../../tests/it/fuzz/bodies.rs"]
 mod bodies;
+#[path = "../../tests/it/fuzz/shown.rs"]
+mod shown;
 
 /// A directory for what a body reads from a file; it stays when a fuzzer is ended.
 fn scratch() -> &'static Path {
@@ -42,4 +44,20 @@ pub fn ledger(bytes: &[u8]) {
 /// What a query names as an entry.
 pub fn entry_name(bytes: &[u8]) {
     bodies::entry_name(bytes);
+}
+
+/// Names of a foreign process, as pictures and profiles.
+pub fn picture(bytes: &[u8]) {
+    shown::picture(bytes);
+}
+
+/// A host as metrics.
+pub fn metrics(bytes: &[u8]) {
+    shown::metrics(bytes);
+}
+
+/// What a page is asked.
+pub fn page(bytes: &[u8]) {
+    thread_local!(static PAGES: shown::Pages = shown::Pages::new());
+    PAGES.with(|pages| pages.ask(bytes));
 }

@@ -6,6 +6,7 @@
 //! the same bodies with inputs that follow the coverage, where there is a nightly compiler.
 
 mod bodies;
+mod shown;
 
 use std::fs;
 use std::path::Path;
@@ -135,4 +136,20 @@ fn whatever_a_ledger_holds_is_read_as_what_was_written_or_skipped() {
 #[test]
 fn whatever_a_query_names_as_an_entry_is_one_or_refused() {
     fuzz(&["tests/fuzz/proc"], 20_000, bodies::entry_name);
+}
+
+#[test]
+fn whatever_a_foreign_process_calls_its_functions_is_drawn_as_data() {
+    fuzz(&["tests/fuzz/folded"], 500, shown::picture);
+}
+
+#[test]
+fn whatever_a_host_is_called_its_metrics_keep_their_grammar() {
+    fuzz(&["tests/fuzz/status"], 3_000, shown::metrics);
+}
+
+#[test]
+fn whatever_a_page_is_asked_it_answers_or_says_what_is_wrong() {
+    let pages = shown::Pages::new();
+    fuzz(&["tests/fuzz/query"], 5_000, |bytes| pages.ask(bytes));
 }

@@ -16,6 +16,8 @@ mod faults;
 mod flame;
 mod fuzz;
 mod hands;
+#[path = "../../xtask/src/inner_cargo.rs"]
+mod inner_cargo;
 mod lifecycle;
 mod others;
 mod pages;

@@ -1,5 +1,6 @@
 //! A service in this process, the sidecar as a child, and ways to ask both.
 
+use crate::inner_cargo;
 use serde::de::DeserializeOwned;
 use std::future::Future;
 use std::io::Read;
@@ -47,15 +48,8 @@ pub(crate) fn example(name: &str) -> PathBuf {
     let built_as = profile.file_name().unwrap().to_str().unwrap();
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut build = Command::new(cargo);
-    // What the outer cargo says of this package would be taken for a change by build scripts that read it.
-    for (variable, _) in std::env::vars_os() {
-        let text = variable.to_string_lossy();
-        if text == "OUT_DIR"
-            || text.starts_with("CARGO_PKG_")
-            || text.starts_with("CARGO_MANIFEST_")
-        {
-            build.env_remove(&variable);
-        }
+    for name in inner_cargo::told_by_the_outer() {
+        build.env_remove(name);
     }
     let built = build
         .args(["build", "--quiet", "--example", name, "--profile"])

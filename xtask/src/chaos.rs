@@ -25,13 +25,47 @@ use std::time::Duration;
 
 /// How much is run.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Extent {
+pub(crate) struct Extent {
+    counts: Counts,
+    /// One fault alone.
+    fault: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Counts {
     /// At most five minutes, as CI does.
     Quick,
-    /// Ten thousand kills.
+    /// Ten thousand kills, and as many trials.
     Full,
-    /// One fault, as often as the quick set has it.
-    Fault(String),
+    /// So many kills, and of the others as many as in the quick set.
+    Kills(usize),
+}
+
+impl Extent {
+    /// As CI does.
+    pub(crate) const QUICK: Self = Self {
+        counts: Counts::Quick,
+        fault: None,
+    };
+
+    /// What these options ask for, if they are some.
+    pub(crate) fn of(options: &[&str]) -> Option<Self> {
+        let Self {
+            mut counts,
+            mut fault,
+        } = Self::QUICK;
+        let mut options = options.iter();
+        while let Some(option) = options.next() {
+            match *option {
+                "--quick" => counts = Counts::Quick,
+                "--full" => counts = Counts::Full,
+                "--kills" => counts = Counts::Kills(options.next()?.parse().ok()?),
+                "--fault" => fault = Some((*options.next()?).to_owned()),
+                _ => return None,
+            }
+        }
+        Some(Self { counts, fault })
+    }
 }
 
 /// How the programs under test are built.
@@ -49,13 +83,27 @@ struct Bench {
     sidecar: PathBuf,
     host: PathBuf,
     directory: PathBuf,
-    kills: usize,
+    counts: Counts,
 }
 
 impl Bench {
     /// Whether there is time for all of it.
     fn is_full(&self) -> bool {
-        self.kills == KILLS_FULL
+        self.counts == Counts::Full
+    }
+
+    /// How many kills there are, those at named points included.
+    fn kills(&self) -> usize {
+        match self.counts {
+            Counts::Quick => 300,
+            Counts::Full => 10_000,
+            Counts::Kills(kills) => kills,
+        }
+    }
+
+    /// A small share of them, for what takes longer: at least ten.
+    fn few(&self) -> usize {
+        self.kills().div_ceil(30)
     }
 }
 
@@ -74,7 +122,7 @@ struct Case {
     run: fn(&Bench) -> Result<Outcome>,
 }
 
-const CASES: [Case; 25] = [
+const CASES: [Case; 26] = [
     // The longest of those that go on beside others.
     Case {
         fault: "F44",
@@ -110,6 +158,11 @@ const CASES: [Case; 25] = [
         fault: "F03",
         name: "hosts are killed and start anew",
         run: cases::kill_hosts,
+    },
+    Case {
+        fault: "F03",
+        name: "hosts and sidecars are killed at the same moment",
+        run: cases::kill_both,
     },
     Case {
         fault: "F08",
@@ -208,10 +261,6 @@ const ALONE: [&str; 5] = ["F01", "F35", "F43", "F47", "F49"];
 /// The others mostly wait.
 const LANES: usize = 3;
 
-/// Kills in the quick set and in the full one, those at named points included.
-const KILLS_QUICK: usize = 300;
-const KILLS_FULL: usize = 10_000;
-
 /// Runs the campaign and prints what came of it.
 ///
 /// # Errors
@@ -219,19 +268,19 @@ const KILLS_FULL: usize = 10_000;
 pub(crate) fn run(root: &Path, extent: &Extent) -> Result<()> {
     let chosen: Vec<&Case> = CASES
         .iter()
-        .filter(|case| match extent {
-            Extent::Quick | Extent::Full => true,
-            Extent::Fault(fault) => case.fault == fault,
+        .filter(|case| {
+            let fault = extent.fault.as_deref();
+            fault.is_none_or(|fault| case.fault == fault)
         })
         .collect();
-    if let (Extent::Fault(fault), true) = (extent, chosen.is_empty()) {
+    if let (Some(fault), true) = (&extent.fault, chosen.is_empty()) {
         println!(
             "{fault} has no case of its own: {}",
             table::place(root, fault)?
         );
         return Ok(());
     }
-    let bench = bench(root, extent, Build::Debug, &["--features", "fail"])?;
+    let bench = bench(root, extent.counts, Build::Debug, &["--features", "fail"])?;
     let (alone, others): (Vec<&Case>, Vec<&Case>) = chosen
         .into_iter()
         .partition(|case| ALONE.contains(&case.fault));
@@ -246,7 +295,7 @@ pub(crate) fn run(root: &Path, extent: &Extent) -> Result<()> {
 /// # Errors
 /// When one of them was a server error, or it cannot be run.
 pub(crate) fn schemathesis(root: &Path, extent: schema::Extent) -> Result<String> {
-    let bench = bench(root, &Extent::Quick, Build::Debug, &[])?;
+    let bench = bench(root, Counts::Quick, Build::Debug, &[])?;
     let sent = schema::run(root, &bench, extent);
     std::fs::remove_dir_all(&bench.directory).context("the bench cannot be cleared")?;
     sent
@@ -284,14 +333,14 @@ pub(crate) fn beside(root: &Path, build: Build, requests: &str, pairs: &str) -> 
         requests: requests.parse().context("how many requests?")?,
         pairs: pairs.parse().context("how many pairs?")?,
     };
-    let bench = bench(root, &Extent::Quick, build, &[])?;
+    let bench = bench(root, Counts::Quick, build, &[])?;
     let measured = beside::run(&bench, extent);
     std::fs::remove_dir_all(&bench.directory).context("the bench cannot be cleared")?;
     measured
 }
 
 /// Builds what is run, with or without the points at which it can be made to fail, and a directory for it.
-fn bench(root: &Path, extent: &Extent, build: Build, features: &[&str]) -> Result<Bench> {
+fn bench(root: &Path, counts: Counts, build: Build, features: &[&str]) -> Result<Bench> {
     let mut arguments = vec![
         "build",
         "--locked",
@@ -323,11 +372,7 @@ fn bench(root: &Path, extent: &Extent, build: Build, features: &[&str]) -> Resul
         sidecar: built.join("trimtab"),
         host: built.join("examples/campaign_host"),
         directory,
-        kills: if *extent == Extent::Full {
-            KILLS_FULL
-        } else {
-            KILLS_QUICK
-        },
+        counts,
     })
 }
 

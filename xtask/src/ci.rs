@@ -61,7 +61,7 @@ const STEPS: [Step; 13] = [
         browser::run(root).map(Some)
     }),
     step("chaos", false, |root| {
-        crate::chaos::run(root, &crate::chaos::Extent::Quick).map(|()| None)
+        crate::chaos::run(root, &crate::chaos::Extent::QUICK).map(|()| None)
     }),
     step("schemathesis", false, |root| {
         let extent = crate::chaos::schema::Extent::Seconds(SCHEMATHESIS_S);

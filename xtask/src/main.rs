@@ -8,6 +8,7 @@
 
 mod chaos;
 mod ci;
+mod inner_cargo;
 mod openapi;
 mod rust;
 mod terminal;
@@ -27,8 +28,9 @@ usage: cargo xtask <chore>
   ci --from STEP     run what a change must pass from one step on
   ci [--quick]       run all that a change must pass; with --quick leave out the
                      documentation, cargo-deny, chaos and the demo
-  chaos [--quick | --full | --fault F13]
-                     do bad things to real sidecars and hosts, and look
+  chaos [--quick | --full | --kills N] [--fault F13]
+                     do bad things to real sidecars and hosts, and look; another
+                     number of kills has them at other times
   terminal           record `trimtab top` beside the demo into docs/images
   beside [--release] REQUESTS PAIRS
                      a service beside a sidecar that is killed, hung or flooding,
@@ -49,11 +51,10 @@ fn main() -> ExitCode {
         ["ci"] => ci::run(&root, ci::Extent::Full),
         ["ci", "--quick"] => ci::run(&root, ci::Extent::Quick),
         ["ci", "--from", step] => ci::run_from(&root, step),
-        ["chaos"] | ["chaos", "--quick"] => chaos::run(&root, &chaos::Extent::Quick),
-        ["chaos", "--full"] => chaos::run(&root, &chaos::Extent::Full),
-        ["chaos", "--fault", fault] => {
-            chaos::run(&root, &chaos::Extent::Fault((*fault).to_owned()))
-        }
+        ["chaos", options @ ..] => match chaos::Extent::of(options) {
+            Some(extent) => chaos::run(&root, &extent),
+            None => return misused(),
+        },
         ["terminal"] => terminal::run(&root),
         ["beside", requests, pairs] => chaos::beside(&root, chaos::Build::Debug, requests, pairs),
         ["beside", "--release", requests, pairs] => {
@@ -68,10 +69,7 @@ fn main() -> ExitCode {
             println!("{USAGE}");
             return ExitCode::SUCCESS;
         }
-        _ => {
-            eprintln!("{USAGE}");
-            return ExitCode::from(64);
-        }
+        _ => return misused(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -80,6 +78,11 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn misused() -> ExitCode {
+    eprintln!("{USAGE}");
+    ExitCode::from(64)
 }
 
 fn schemathesis(root: &Path, extent: Extent) -> anyhow::Result<()> {

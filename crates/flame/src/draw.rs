@@ -131,13 +131,32 @@ fn draw(tree: &Tree, options: &mut Options<'_>, both: bool) -> io::Result<Vec<u8
                 .sum::<usize>()
         };
         let pruned = tree.pruned(budget, |name| CALL_BYTES + 2 * escaped(name));
-        let lines = pruned.folded(both);
+        let mut lines = pruned.folded(both);
+        if !both {
+            lines.iter_mut().for_each(keep_from_being_compared);
+            lines.sort_unstable();
+        }
         let mut svg = Vec::with_capacity(SVG_BYTES_MAX);
         from_lines(options, lines.iter().map(String::as_str), &mut svg)?;
         if svg.len() <= SVG_BYTES_MAX || budget < CALL_BYTES {
             return Ok(svg);
         }
         budget /= 2;
+    }
+}
+
+/// A second number at the end of a line makes inferno take it for a comparison, and a name may end in one: `worker 3`. The blank
+/// before it becomes one that parts no columns.
+fn keep_from_being_compared(line: &mut String) {
+    let Some((stack, count)) = line.rsplit_once(' ') else {
+        return;
+    };
+    if let Some((name, number)) = stack.rsplit_once(' ')
+        && number
+            .bytes()
+            .all(|byte| byte.is_ascii_digit() || byte == b'.')
+    {
+        *line = format!("{name}\u{a0}{number} {count}");
     }
 }
 
@@ -214,6 +233,19 @@ mod tests {
             text.contains("No samples") && text.contains("shop &lt;1&gt;"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn a_name_that_begins_with_blanks_or_ends_in_a_number_is_drawn_as_it_is() {
+        let tree = Tree::of_folded("main;a 6\n  zoo;b 3\nworker 3 4\nworker;x 1").expect("folded");
+        let text = drawn(&tree, View::Flame);
+        for told in [
+            "(14 samples, 100%)",
+            "zoo (3 samples",
+            "worker\u{a0}3 (4 samples",
+        ] {
+            assert!(text.contains(told), "{told}: {text}");
+        }
     }
 
     #[test]

@@ -255,6 +255,7 @@ pub(crate) fn as_clean(name: &str) -> Cow<'_, str> {
     let is_plain = |byte: &u8| matches!(byte, b'!'..=b'~') && *byte != b';';
     if name.len() <= NAME_BYTES_MAX
         && name.as_bytes().first().is_some_and(is_plain)
+        && name.as_bytes().last().is_some_and(is_plain)
         && name.bytes().all(|byte| byte == b' ' || is_plain(&byte))
     {
         return Cow::Borrowed(name);
@@ -272,10 +273,12 @@ pub(crate) fn as_clean(name: &str) -> Cow<'_, str> {
         cleaned.truncate(cleaned.floor_char_boundary(NAME_BYTES_MAX));
         cleaned.push('…');
     }
-    if cleaned.trim().is_empty() {
-        return Cow::Borrowed("[no name]");
+    // Who reads folded stacks cuts blanks off a line, and would then find the lines out of order.
+    match cleaned.trim() {
+        "" => Cow::Borrowed("[no name]"),
+        trimmed if trimmed.len() == cleaned.len() => Cow::Owned(cleaned),
+        trimmed => Cow::Owned(trimmed.to_owned()),
     }
-    Cow::Owned(cleaned)
 }
 
 #[cfg(test)]
@@ -286,6 +289,8 @@ mod tests {
     fn a_name_cannot_break_a_line_or_hide_anything() {
         assert_eq!(&*clean("a;b\nc\u{1b}[31m\u{202e}d"), "a:bc[31md");
         assert_eq!(&*clean(" \n"), "[no name]");
+        assert_eq!(&*clean("  a b \u{3000}"), "a b");
+        assert_eq!(&*clean("a b "), "a b");
         assert!(matches!(
             as_clean("core::fmt::Write for T"),
             Cow::Borrowed(_)

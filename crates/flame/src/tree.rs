@@ -18,6 +18,8 @@ pub struct Tree {
     by_step: HashTable<u32>,
     hasher: DefaultHashBuilder,
     counts: Vec<[u64; 2]>,
+    /// What they all make together; never more than [`TOTAL_MAX`].
+    total: [u64; 2],
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -35,6 +37,9 @@ pub(crate) enum Side {
     Second,
 }
 
+/// The most that a side counts, in nanoseconds a hundred days: the largest number that every reader of JSON takes as it is. A
+/// profile that another program wrote may claim more, and sums of that would overflow.
+const TOTAL_MAX: u64 = 1 << 53;
 /// Above the roots there is nothing.
 const NONE: u32 = u32::MAX;
 
@@ -148,7 +153,7 @@ impl Tree {
 
     /// All that was counted on a side.
     pub(crate) fn total(&self, side: Side) -> u64 {
-        self.counts.iter().map(|count| count[side as usize]).sum()
+        self.total[side as usize]
     }
 
     /// Whether nothing was counted.
@@ -297,11 +302,14 @@ impl Tree {
             .unwrap_or_default()
     }
 
-    /// Adds to what was counted in a node itself.
+    /// Adds to what was counted in a node itself, no more than the total bears.
     fn raise(&mut self, at: u32, more: [u64; 2]) {
+        let bears = |side: usize| more[side].min(TOTAL_MAX - self.total[side]);
+        let more = [bears(0), bears(1)];
         if more == [0, 0] {
             return;
         }
+        self.total = [self.total[0] + more[0], self.total[1] + more[1]];
         let node = &mut self.nodes[index(at)];
         if node.own == NONE {
             node.own = count32(self.counts.len());
@@ -377,6 +385,18 @@ mod tests {
     use super::*;
 
     use proptest::prelude::*;
+
+    #[test]
+    fn what_a_foreign_profile_claims_overflows_no_sum() {
+        let text = format!("a;b {0}\na;c {0}\na 1", u64::MAX);
+        let claimed = Tree::of_folded(&text).expect("it is folded");
+        assert_eq!(claimed.total(Side::First), TOTAL_MAX);
+        assert_eq!(claimed.totals()[0], [TOTAL_MAX, 0]);
+        let both = Tree::compare(&claimed, &tree("a 1"));
+        assert_eq!(both.total(Side::First), 1);
+        let both = Tree::compare(&tree("a 1"), &claimed);
+        assert_eq!(both.total(Side::First), TOTAL_MAX);
+    }
 
     #[test]
     fn one_threads_stacks_can_be_told_from_others() {

@@ -10,6 +10,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::json;
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -21,6 +22,8 @@ const THINK: Duration = Duration::from_micros(500);
 /// A request that no handler takes: it passes the pool, and is answered at once.
 const PATH: &str = "/nothing-here";
 const ANSWER: &[u8] = b"HTTP/1.1 404";
+/// How long a sidecar serves before it is killed, and is away before a supervisor has started the next.
+const SERVES: Duration = Duration::from_millis(50);
 /// Threads of a sidecar that asks without end.
 const FLOOD: usize = 4;
 /// How often the pairs are drawn anew for an interval.
@@ -38,18 +41,30 @@ pub(crate) struct Extent {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Trouble {
     None,
+    /// Another program comes and goes as often as the killed sidecar: what that costs by itself.
+    Other,
+    Restarted,
     Killed,
     Hung,
     Flooding,
 }
 
 impl Trouble {
-    const ALL: [Self; 4] = [Self::None, Self::Killed, Self::Hung, Self::Flooding];
+    const ALL: [Self; 6] = [
+        Self::None,
+        Self::Other,
+        Self::Restarted,
+        Self::Killed,
+        Self::Hung,
+        Self::Flooding,
+    ];
 
     fn name(self) -> &'static str {
         match self {
             Self::None => "nothing (A/A)",
-            Self::Killed => "killed again and again",
+            Self::Other => "away; `sleep` comes and goes as often as in the row after the next",
+            Self::Restarted => "killed and started once",
+            Self::Killed => "killed and started without a pause",
             Self::Hung => "hung (stopped and resumed)",
             Self::Flooding => "flooding the control API",
         }
@@ -169,10 +184,10 @@ struct Stretch {
 /// So many requests of each client, under a trouble that goes on until they are done.
 fn stretch(world: &mut World<'_>, trouble: Trouble, each: usize) -> Result<Stretch> {
     let sidecar = match trouble {
-        Trouble::Killed | Trouble::Hung => Some(world.sidecar()?.0),
-        Trouble::None | Trouble::Flooding => None,
+        Trouble::Restarted | Trouble::Killed | Trouble::Hung => Some(world.sidecar()?.0),
+        Trouble::None | Trouble::Other | Trouble::Flooding => None,
     };
-    if let (Trouble::Hung, Some(sidecar)) = (trouble, &sidecar) {
+    if let (Trouble::Restarted | Trouble::Hung, Some(sidecar)) = (trouble, &sidecar) {
         sidecar.until_attached()?;
     }
     let (done, happened) = (AtomicBool::new(false), AtomicU64::new(0));
@@ -224,12 +239,31 @@ fn make(
     match (trouble, sidecar) {
         (Trouble::Killed, Some(mut sidecar)) => {
             while goes_on() {
-                pause(Duration::from_millis(50));
+                pause(SERVES);
                 sidecar.process.kill()?;
                 happened.fetch_add(1, Ordering::SeqCst);
                 if goes_on() {
                     sidecar = world.sidecar()?.0;
                 }
+            }
+        }
+        (Trouble::Restarted, Some(mut sidecar)) => {
+            pause(SERVES);
+            sidecar.process.kill()?;
+            happened.fetch_add(1, Ordering::SeqCst);
+            pause(SERVES);
+            let sidecar = world.sidecar()?.0;
+            while goes_on() {
+                pause(Duration::from_millis(5));
+            }
+            drop(sidecar);
+        }
+        (Trouble::Other, _) => {
+            while goes_on() {
+                let mut other = Process::start(Command::new("sleep").arg("60"))?;
+                pause(SERVES);
+                other.kill()?;
+                happened.fetch_add(1, Ordering::SeqCst);
             }
         }
         (Trouble::Hung, Some(sidecar)) => {
@@ -258,7 +292,7 @@ fn make(
         }),
         _ => {
             while goes_on() {
-                pause(Duration::from_millis(1));
+                pause(Duration::from_millis(5));
             }
         }
     }

@@ -4,6 +4,7 @@ use super::proxy::{End, Proxy, Toxin};
 use super::world::{Sidecar, World, trial};
 use super::{Bench, Outcome, pause, until, wire};
 use anyhow::{Context, Result, ensure};
+use serde_json::Value;
 use std::net::{SocketAddr, TcpStream};
 use std::process::Command;
 use std::thread;
@@ -27,7 +28,7 @@ struct Killed {
 pub(super) fn kill_sidecars(bench: &Bench) -> Result<Outcome> {
     // The others are those at named points.
     let each = bench
-        .kills
+        .kills()
         .saturating_sub(Point::ALL.len())
         .div_ceil(WORLDS);
     let worlds = thread::scope(|scope| {
@@ -78,8 +79,7 @@ const KILLS_A_WORLD: usize = 8;
 
 fn kill_in_worlds(bench: &Bench, number: usize, kills: usize) -> Result<Killed> {
     let mut killed = Killed::default();
-    // Every thread has its own order of times, the same in every run.
-    let mut random = Random(7 + u64::try_from(number)?);
+    let mut random = Random::of(number, kills)?;
     while killed.kills < kills {
         let mut world = World::new(bench, &format!("kills-{number}-{}", killed.kills))?;
         for _ in 0..KILLS_A_WORLD.min(kills - killed.kills) {
@@ -119,6 +119,11 @@ fn kill_one(world: &mut World<'_>, random: &mut Random, killed: &mut Killed) -> 
 struct Random(u64);
 
 impl Random {
+    /// Every thread has its own order of times, the same in every run of so many kills.
+    fn of(thread: usize, kills: usize) -> Result<Self> {
+        Ok(Self(u64::try_from(7 + thread + WORLDS * kills)?))
+    }
+
     fn below(&mut self, end: u64) -> u64 {
         let next = self.0.wrapping_mul(6_364_136_223_846_793_005);
         self.0 = next.wrapping_add(1_442_695_040_888_963_407);
@@ -159,22 +164,15 @@ pub(super) fn stop_sidecar(bench: &Bench) -> Result<Outcome> {
 pub(super) fn kill_hosts(bench: &Bench) -> Result<Outcome> {
     let mut world = World::new(bench, "hosts")?;
     let (mut sidecar, _) = world.sidecar()?;
-    let kills = 10;
+    let kills = bench.few();
+    let mut random = Random::of(0, kills)?;
     for _ in 0..kills {
         sidecar.until_attached()?;
         let before = world.state()?["instance"].clone();
-        pause(Duration::from_millis(300));
+        pause(Duration::from_millis(random.below(600)));
         world.kill_host()?;
         let state = world.state()?;
-        ensure!(
-            state["instance"] != before,
-            "the next run has the same name"
-        );
-        ensure!(
-            state["pools"]["web"]["revision"].as_u64() == Some(1),
-            "a plan for the run before was carried out: {}",
-            state["pools"]["web"]
-        );
+        is_a_stranger(&state, &before)?;
         let seen = until("the sidecar to see the next run", || {
             let status = sidecar.status().ok()?;
             (status["absent"].is_null() && status["instance"] == state["instance"]).then_some(())
@@ -184,6 +182,59 @@ pub(super) fn kill_hosts(bench: &Bench) -> Result<Outcome> {
     }
     Ok(Outcome::Held(format!(
         "{kills} kills; each next run was a stranger at its baseline, and was found"
+    )))
+}
+
+/// Whether this is another run than the one before, to which nothing has been done.
+fn is_a_stranger(state: &Value, before: &Value) -> Result<()> {
+    ensure!(
+        state["instance"] != *before,
+        "the next run has the same name"
+    );
+    ensure!(
+        state["pools"]["web"]["revision"].as_u64() == Some(1),
+        "a plan for the run before was carried out: {}",
+        state["pools"]["web"]
+    );
+    Ok(())
+}
+
+/// As when a container with both of them goes: neither can tell the other anything.
+pub(super) fn kill_both(bench: &Bench) -> Result<Outcome> {
+    let mut world = World::new(bench, "both")?;
+    let kills = bench.few();
+    let mut random = Random::of(1, kills)?;
+    let (mut in_trials, mut torn) = (0, 0);
+    for _ in 0..kills {
+        let (mut sidecar, _) = world.sidecar()?;
+        world.until_leased_after(None)?;
+        if random.below(2) == 0 {
+            world.until_trial()?;
+        }
+        pause(Duration::from_millis(random.below(400)));
+        let before = world.state()?;
+        in_trials += usize::from(trial(&before).is_some());
+        if random.below(2) == 0 {
+            sidecar.process.kill()?;
+            world.host.kill()?;
+        } else {
+            world.host.kill()?;
+            sidecar.process.kill()?;
+        }
+        world.start_host_anew()?;
+        let state = world.state()?;
+        is_a_stranger(&state, &before["instance"])?;
+        torn += world.audit(&state)?;
+    }
+    let (mut sidecar, _) = world.sidecar()?;
+    sidecar.until_attached()?;
+    world.until_trial()?;
+    torn += world.audit(&world.state()?)?;
+    ensure!(in_trials > 0, "no kill hit a trial");
+    ensure!(sidecar.process.is_alive()?, "the sidecar ended");
+    Ok(Outcome::Held(format!(
+        "{kills} times both, {in_trials} of them during a trial; each next host stood at its baseline, {torn} lines of the ledger \
+         torn, and the last sidecar began a trial"
     )))
 }
 

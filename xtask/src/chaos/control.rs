@@ -1,5 +1,6 @@
 //! Cases in which the campaign itself is the sidecar: many hosts side by side, each asked over its own socket.
 
+use super::groups::Group;
 use super::world::{Process, free_address, start_host};
 use super::{Bench, Outcome, pause, until, wire};
 use anyhow::{Context, Result, ensure};
@@ -150,19 +151,34 @@ enum Left {
     LeaseEnds,
     /// The host itself is stopped across the end.
     HostStopped,
+    /// The host is in a freezer across the end, where there is one.
+    HostFrozen,
+}
+
+impl Left {
+    const ALL: [Self; 4] = [
+        Self::Silence,
+        Self::LeaseEnds,
+        Self::HostStopped,
+        Self::HostFrozen,
+    ];
 }
 
 pub(super) fn unconfirmed(bench: &Bench) -> Result<Outcome> {
     let (hosts, each) = if bench.is_full() { (40, 250) } else { (10, 20) };
     let late = side_by_side(hosts, |number| {
         let subject = Subject::start(bench, &format!("trials-{number}"))?;
-        let ways = [Left::Silence, Left::LeaseEnds, Left::HostStopped];
-        (0..each)
-            .map(|round| leave(&subject, ways[round % ways.len()]))
+        let freezer = Group::new("freezer");
+        if let Some(group) = &freezer {
+            group.set("cgroup.procs", &subject.pid.to_string())?;
+        }
+        let ways = Left::ALL.split_at(Left::ALL.len() - usize::from(freezer.is_none()));
+        let ways = ways.0.iter().cycle().take(each);
+        ways.map(|way| leave(&subject, *way, freezer.as_ref()))
             .collect::<Result<Vec<_>>>()
     })?;
     let mut told = Vec::new();
-    for way in [Left::Silence, Left::LeaseEnds, Left::HostStopped] {
+    for way in Left::ALL {
         let all = late.iter().flatten().filter(|(left, _)| *left == way);
         let mut all: Vec<u128> = all.map(|(_, late)| late.as_millis()).collect();
         all.sort_unstable();
@@ -186,7 +202,7 @@ pub(super) fn unconfirmed(bench: &Bench) -> Result<Outcome> {
 }
 
 /// Begins a trial, leaves it alone in one way, and looks how late it is seen to be undone at the latest.
-fn leave(subject: &Subject, way: Left) -> Result<(Left, Duration)> {
+fn leave(subject: &Subject, way: Left, freezer: Option<&Group>) -> Result<(Left, Duration)> {
     let epoch = subject.lease("leaver", 10_000, None)?;
     let before = subject.state()?;
     let change = subject.plan(epoch, Subject::other(&before))?;
@@ -207,10 +223,11 @@ fn leave(subject: &Subject, way: Left) -> Result<(Left, Duration)> {
         ends.saturating_sub(Duration::from_millis(100))
             .saturating_sub(began.elapsed()),
     );
-    if way == Left::HostStopped {
-        signal(subject.pid, "STOP")?;
+    if matches!(way, Left::HostStopped | Left::HostFrozen) {
+        let group = freezer.filter(|_| way == Left::HostFrozen);
+        hold(subject, group, true)?;
         pause((ends + Duration::from_millis(300)).saturating_sub(began.elapsed()));
-        signal(subject.pid, "CONT")?;
+        hold(subject, group, false)?;
         // From here on the host can run again.
         began = Watch::start();
         ends = Duration::ZERO;
@@ -240,6 +257,21 @@ fn leave(subject: &Subject, way: Left) -> Result<(Left, Duration)> {
         )?;
     }
     Ok((way, seen.saturating_sub(ends)))
+}
+
+/// Stops a host or lets it go on: by the freezer, or else by a signal.
+fn hold(subject: &Subject, freezer: Option<&Group>, stop: bool) -> Result<()> {
+    match (freezer, stop) {
+        (Some(group), true) => {
+            group.set("freezer.state", "FROZEN")?;
+            until("it to be frozen", || {
+                (group.get("freezer.state").ok()?.trim() == "FROZEN").then_some(())
+            })
+        }
+        (Some(group), false) => group.set("freezer.state", "THAWED"),
+        (None, true) => signal(subject.pid, "STOP"),
+        (None, false) => signal(subject.pid, "CONT"),
+    }
 }
 
 fn signal(pid: u32, name: &str) -> Result<()> {

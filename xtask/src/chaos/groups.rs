@@ -19,11 +19,11 @@ const JOIN: [&str; 3] = ["sh", "-c", "echo $$ > \"$0\" && exec \"$@\""];
 const YEARS_S: &str = "315360000";
 
 /// A control group of ours, which goes with its owner.
-struct Group(PathBuf);
+pub(super) struct Group(PathBuf);
 
 impl Group {
     /// None where there is no such controller of version 1, or we may not make a group.
-    fn new(controller: &str) -> Option<Self> {
+    pub(super) fn new(controller: &str) -> Option<Self> {
         let parent = Path::new(ROOT).join(controller);
         // Several cases may go on at a time.
         static NUMBER: AtomicUsize = AtomicUsize::new(0);
@@ -38,11 +38,11 @@ impl Group {
         path.to_str().map(str::to_owned).context("no text")
     }
 
-    fn set(&self, file: &str, value: &str) -> Result<()> {
+    pub(super) fn set(&self, file: &str, value: &str) -> Result<()> {
         fs::write(self.0.join(file), value).with_context(|| format!("{file} = {value}"))
     }
 
-    fn get(&self, file: &str) -> Result<String> {
+    pub(super) fn get(&self, file: &str) -> Result<String> {
         fs::read_to_string(self.0.join(file)).with_context(|| file.to_owned())
     }
 

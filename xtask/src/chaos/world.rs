@@ -144,6 +144,11 @@ impl<'b> World<'b> {
     /// Kills the host and starts it again.
     pub(super) fn kill_host(&mut self) -> Result<()> {
         self.host.kill()?;
+        self.start_host_anew()
+    }
+
+    /// The next run of a host that was killed.
+    pub(super) fn start_host_anew(&mut self) -> Result<()> {
         self.host = start_host(self.bench, &self.directory, &self.address)?;
         until("the host's next run", || self.state().ok())?;
         Ok(())

@@ -136,15 +136,8 @@ pub(crate) fn timed<T>(run: impl FnOnce() -> T) -> (T, Duration) {
 fn cargo_command(root: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(root).args(arguments);
-    // What the outer cargo says of this package would be taken for a change by build scripts that read it.
-    for (name, _) in std::env::vars_os() {
-        let text = name.to_string_lossy();
-        if text == "OUT_DIR"
-            || text.starts_with("CARGO_PKG_")
-            || text.starts_with("CARGO_MANIFEST_")
-        {
-            command.env_remove(&name);
-        }
+    for name in crate::inner_cargo::told_by_the_outer() {
+        command.env_remove(name);
     }
     command
 }
