@@ -51,11 +51,13 @@ pub enum Part {
     Hanging,
     /// Not down with a full CPU where long jobs are late anyhow.
     Hopeless,
+    /// No step down that the curve says to lose, however little waits at the moment.
+    KnownLoss,
 }
 
 impl Part {
     /// All parts, with the names by which they are left out.
-    pub const ALL: [(&'static str, Self); 22] = [
+    pub const ALL: [(&'static str, Self); 23] = [
         ("climb", Self::Climb),
         ("rise", Self::Rise),
         ("look-back", Self::LookBack),
@@ -78,6 +80,7 @@ impl Part {
         ("following", Self::Following),
         ("hanging", Self::Hanging),
         ("hopeless", Self::Hopeless),
+        ("known-loss", Self::KnownLoss),
     ];
 }
 

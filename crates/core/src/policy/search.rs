@@ -2,6 +2,7 @@
 //! down when little is needed.
 
 use super::climb::step_least;
+use super::verdict::POOLED_DOWN;
 use super::{
     ENOUGH, KNEE_SHARE, LOSING_SHARE, MEMORY_SHARE_MAX, Policy, Proposal, Purpose, Sight, Standing,
     Urge,
@@ -216,7 +217,9 @@ impl Policy {
         let down = to <= size - step_least(size)
             && self.down.is_over(now)
             && shape.classes() >= 2
-            && worth;
+            && worth
+            // What would be put back for what is known now is not tried: the load asked for less only for a moment.
+            && (1.0 + gain > POOLED_DOWN || lacks(Part::KnownLoss));
         if !up && !down {
             return None;
         }
