@@ -35,16 +35,12 @@ pub enum Part {
     Surprise,
     /// What was learnt of an earlier service, taken up again.
     Shelf,
-    /// No looks and no steps down for a moment after a return.
-    Hold,
     /// No looks near the baseline.
     NearHome,
     /// Giving back what was not needed.
     Relax,
     /// Down while the CPU is full.
     CpuFull,
-    /// Down from a collapse.
-    Collapse,
     /// No growth during an incident.
     Lid,
     /// The budget of what trials may cost.
@@ -55,11 +51,13 @@ pub enum Part {
     Hanging,
     /// Not down with a full CPU where long jobs are late anyhow.
     Hopeless,
+    /// No step down that the curve says to lose, however little waits at the moment.
+    KnownLoss,
 }
 
 impl Part {
     /// All parts, with the names by which they are left out.
-    pub const ALL: [(&'static str, Self); 24] = [
+    pub const ALL: [(&'static str, Self); 23] = [
         ("climb", Self::Climb),
         ("rise", Self::Rise),
         ("look-back", Self::LookBack),
@@ -74,16 +72,15 @@ impl Part {
         ("returning", Self::Returning),
         ("surprise", Self::Surprise),
         ("shelf", Self::Shelf),
-        ("hold", Self::Hold),
         ("near-home", Self::NearHome),
         ("relax", Self::Relax),
         ("cpu-full", Self::CpuFull),
-        ("collapse", Self::Collapse),
         ("lid", Self::Lid),
         ("harm-budget", Self::HarmBudget),
         ("following", Self::Following),
         ("hanging", Self::Hanging),
         ("hopeless", Self::Hopeless),
+        ("known-loss", Self::KnownLoss),
     ];
 }
 

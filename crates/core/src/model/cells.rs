@@ -234,15 +234,6 @@ impl Cells {
         Some((least, cell.size()))
     }
 
-    /// The size with the highest throughput seen, and that throughput.
-    #[must_use]
-    pub fn fastest(&self) -> Option<(f64, f64)> {
-        let rates = self
-            .speaking()
-            .map(|(_, cell)| (cell.size(), cell.throughput()));
-        rates.max_by(|left, right| left.1.total_cmp(&right.1))
-    }
-
     /// Completions, faded to now, seen at sizes within a range.
     #[must_use]
     pub fn weight_within(&self, now_s: f64, least: f64, most: f64) -> f64 {
@@ -334,7 +325,6 @@ pub(crate) mod tests {
         }
         let (residence, size) = cells.leanest().unwrap();
         assert!((residence - 0.05).abs() < 1e-9 && (size - 4.0).abs() < 1e-9);
-        assert_eq!(cells.fastest().map(|(size, _)| size.round()), Some(16.0));
     }
 
     #[test]

@@ -284,7 +284,6 @@ impl Policy {
                 self.standing = Standing::Suspicious;
                 let faster = starved && !slower && !lacks(Part::Refuge);
                 if faster && sight.size() < sight.home() && sight.free {
-                    self.hold_until_s = sight.now_s + super::protect::HOLD_S;
                     let refuge = self.refuge(sight, self.beats_home(sight));
                     let reason = Reason::Suspicious { slower: false };
                     let back = self.go(sight, refuge, Purpose::Return, reason);

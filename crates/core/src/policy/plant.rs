@@ -121,7 +121,6 @@ impl Policy {
         self.judged_load = 0.0;
         self.climbing = !slower;
         self.looked_above = (now, LOOK_ABOVE_FIRST_S);
-        self.hold_until_s = now + super::protect::HOLD_S;
         self.tally = Tally::default();
         self.tally.add(&flow);
     }

@@ -1,4 +1,4 @@
-//! Protection: back to what people chose on a surge, down from a collapse or a full CPU, and never into an incident.
+//! Protection: back to what people chose on a surge, down from a full CPU or where nothing is in time, and never into an incident.
 
 use super::learn::CPU_FULL;
 use super::verdict::FULL_LOSS;
@@ -10,8 +10,6 @@ use crate::number::whole;
 use crate::regime::is_starved;
 use trimtab_protocol::decision::Reason;
 
-/// After a return nothing is tried below the baseline for so long, in seconds: two windows.
-pub(super) const HOLD_S: f64 = 5.0;
 /// A rise of the load of so many standard deviations, and by this share, is a surge: three in 100,000 ticks by chance.
 const SURGE: (f64, f64) = (4.0, 0.25);
 /// A size within this part of the baseline counts as the baseline.
@@ -31,8 +29,6 @@ const LATE_S: f64 = 3.0;
 /// Jobs that are late even among few and take more than this part of all worker time would hold most of a small pool, and short
 /// ones would wait behind them.
 const HOPELESS: f64 = 0.5;
-/// A collapse: a smaller number in service is known to have done more than twice the work.
-const COLLAPSE: f64 = 2.0;
 
 /// The mean time in service, in seconds, if one more job were to end now: what is known even where hardly any does.
 pub(super) fn at_least_s(tally: &Tally) -> f64 {
@@ -56,7 +52,6 @@ impl Policy {
         if !self.arrivals.rose(SURGE.0, SURGE.1) || !needs {
             return None;
         }
-        self.hold_until_s = sight.now_s + HOLD_S;
         let to = self.harbour(sight);
         let reason = Reason::Surge {
             before_per_s: self.arrivals.now() - rise,
@@ -102,14 +97,6 @@ impl Policy {
         }
     }
 
-    /// Whether a look or a prediction below must wait, because the pool has just come back to what people chose.
-    pub(super) fn holds(&self, sight: &Sight<'_>) -> bool {
-        if lacks(Part::Hold) {
-            return false;
-        }
-        sight.now_s < self.hold_until_s && sight.size() <= ABOUT_HOME * sight.home()
-    }
-
     /// Whether the pool runs at its baseline with room to spare: whoever chose it has thought of surges.
     pub(super) fn is_roomy_home(&self, sight: &Sight<'_>) -> bool {
         let (size, home) = (sight.size(), sight.home());
@@ -134,30 +121,6 @@ impl Policy {
         sight.held > HANGING_OVER * sight.size()
     }
 
-    /// Down from a size at which the pool does less than half of what it did among fewer.
-    pub(super) fn collapse(&mut self, sight: &Sight<'_>) -> Option<super::Proposal> {
-        if lacks(Part::Collapse) {
-            return None;
-        }
-        let tally = self.tally;
-        if !self.is_starved() || !self.down.is_over(sight.now_s) || tally.seconds < 3.0 {
-            return None;
-        }
-        let (smaller, throughput) = self.cells.fastest()?;
-        let due = throughput * tally.seconds;
-        let short = due - tally.finished > 4.0 * (self.work.dispersion() * due).sqrt();
-        if COLLAPSE * tally.finished >= due || !short || tally.busy() <= 1.5 * smaller {
-            return None;
-        }
-        self.climbing = false;
-        let reason = Reason::Collapsed {
-            workers: whole(smaller),
-            before_per_s: throughput,
-            now_per_s: tally.finished / tally.seconds,
-        };
-        self.go(sight, 1.25 * smaller, Purpose::Look, reason)
-    }
-
     /// Down by half while a job takes longer than the goal once it is begun: nothing is in time at this size, so nothing is lost
     /// among fewer, and few completions are needed to see whether jobs end sooner there.
     pub(super) fn too_late(&mut self, sight: &Sight<'_>) -> Option<super::Proposal> {
@@ -171,7 +134,7 @@ impl Policy {
         // A goal that no job ever met says nothing about the size.
         let never = self.lean.is_some_and(|(least_s, _)| least_s > slo_s);
         let late = (LATE.0 * slo_s..=LATE.1 * slo_s).contains(&residence_s);
-        if !late || never || size < 2.0 || self.holds(sight) {
+        if !late || never || size < 2.0 {
             return None;
         }
         self.climbing = false;

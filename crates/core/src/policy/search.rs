@@ -2,6 +2,7 @@
 //! down when little is needed.
 
 use super::climb::step_least;
+use super::verdict::POOLED_DOWN;
 use super::{
     ENOUGH, KNEE_SHARE, LOSING_SHARE, MEMORY_SHARE_MAX, Policy, Proposal, Purpose, Sight, Standing,
     Urge,
@@ -68,13 +69,10 @@ impl Policy {
             return Ok(room);
         }
         if self.is_hung(sight) {
-            // Neither curve nor collapse is about workers that are held by what does not end.
+            // Neither curve nor a full CPU is about workers that are held by what does not end.
             return Err(Reason::NothingToGain);
         }
-        let urgent = self
-            .collapse(sight)
-            .or_else(|| self.cpu_full(sight))
-            .or_else(|| self.too_late(sight));
+        let urgent = self.cpu_full(sight).or_else(|| self.too_late(sight));
         if let Some(proposal) = urgent.or_else(|| self.ahead_of_a_rise(sight)) {
             return Ok(proposal);
         }
@@ -122,7 +120,6 @@ impl Policy {
             && far
             && losing
             && self.down.is_over(now)
-            && !self.holds(sight)
             && let Some(look) = self.look_below_first(sight)
         {
             return Ok(look);
@@ -134,7 +131,7 @@ impl Policy {
             if self.tally.seconds < 1.5 {
                 return Err(Reason::Settling);
             }
-            if let Some(look) = self.look_back(sight).filter(|_| !self.holds(sight)) {
+            if let Some(look) = self.look_back(sight) {
                 return Ok(look);
             }
         }
@@ -221,7 +218,8 @@ impl Policy {
             && self.down.is_over(now)
             && shape.classes() >= 2
             && worth
-            && !self.holds(sight);
+            // What would be put back for what is known now is not tried: the load asked for less only for a moment.
+            && (1.0 + gain > POOLED_DOWN || lacks(Part::KnownLoss));
         if !up && !down {
             return None;
         }
@@ -263,8 +261,7 @@ impl Policy {
         let demand = self.demand(shape, self.arrivals.fast(), most);
         let wanted = demand.max(self.needed_by_little(size)) > 1.1 * size;
         let above = self.up.is_over(now) && (old || unknown(1.15, 1.9)) && wanted;
-        let below =
-            self.down.is_over(now) && size >= 3.0 && unknown(0.5, 0.82) && !self.holds(sight);
+        let below = self.down.is_over(now) && size >= 3.0 && unknown(0.5, 0.82);
         if below && (shape.elasticity(size) < 0.2 || !above) {
             return self.look_below(sight);
         }

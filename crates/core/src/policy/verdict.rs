@@ -16,7 +16,7 @@ const POOLED_UP: f64 = 1.015;
 /// ... or, while the load asks for more and jobs do not crowd each other, not to lose: the way up leads over flat stretches ...
 const POOLED_CLIMB: f64 = 1.0;
 /// ... and a shrink must be predicted to keep this one.
-const POOLED_DOWN: f64 = 0.985;
+pub(super) const POOLED_DOWN: f64 = 0.985;
 /// ... or, where the size before was not seen for long enough to be compared with, this one.
 const UNFAIR_DOWN: f64 = 0.8;
 /// Completions, times dispersion, after which a growth is decided: the error of the comparison is then 5 %.
@@ -287,14 +287,21 @@ impl Policy {
         starved: bool,
     ) -> Result<Verdict, Verdict> {
         self.refit(sight.now_s, claim.to);
-        let ratio = match self.known_shape().filter(|_| !lacks(Part::Pooled)) {
+        let shape = self.known_shape().filter(|_| !lacks(Part::Pooled));
+        let ratio = match shape {
             Some(shape) => shape.throughput(claim.to) / shape.throughput(claim.from).max(1e-9),
             None => comparison.now / comparison.before.max(1e-9),
         };
+        // Where nothing waits the windows tell what came, and not what the size can do: then the curve alone tells that.
+        let bears = shape.is_none_or(|shape| {
+            let promise = self.promise(sight, shape);
+            promise.goodput(claim.to) > POOLED_DOWN * promise.goodput(claim.from)
+                || lacks(Part::KnownLoss)
+        });
         let keep = if comparison.up {
             ratio > POOLED_UP || claim.purpose == Purpose::Climb && ratio > POOLED_CLIMB
         } else {
-            ratio > POOLED_DOWN || comparison.free && ratio > UNFAIR_DOWN || !starved
+            ratio > POOLED_DOWN || comparison.free && ratio > UNFAIR_DOWN || !starved && bears
         };
         let verdict = Verdict::Pooled { ratio };
         if keep {
@@ -330,5 +337,66 @@ impl Policy {
             Direction::Up => self.up.did_not_pay(now_s),
             Direction::Down => self.down.did_not_pay(now_s),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::cells::tests::second;
+    use crate::moment::Span;
+    use crate::testing::pool;
+    use crate::window::PoolDelta;
+
+    /// Whether 12 workers instead of 16 are kept while nothing waits, where a job takes so long among so many.
+    fn keeps_twelve(residence_s: impl Fn(f64) -> f64) -> bool {
+        let mut policy = Policy::default();
+        for size in [6.0, 9.0, 12.0, 16.0, 22.0] {
+            let flow = second(size, residence_s(size));
+            (0..4).for_each(|at| policy.cells.add(f64::from(at), &flow, 1.0));
+        }
+        let (earlier, mut later) = (pool(12), pool(12));
+        later.counters.completed = Some(60);
+        later.counters.busy_us = Some(3_000_000);
+        let delta = PoolDelta::between(&earlier, &later, Span::from_secs(1)).unwrap();
+        let claim = Claim {
+            from: 16.0,
+            to: 12.0,
+            purpose: Purpose::Predict,
+            before: (16.0 / residence_s(16.0), 5.0),
+            load: 60.0,
+            promised: None,
+            fair: true,
+            late_s: None,
+            since_s: 0.0,
+        };
+        let sight = Sight {
+            now_s: 8.0,
+            workers: 12,
+            delta: &delta,
+            cores: None,
+            cpu_share: None,
+            memory_share: None,
+            memory_share_max: 1.0,
+            slo_s: None,
+            bounds: (1, 100),
+            home: 16,
+            held: 0.0,
+            held_at_load: 0.0,
+            changes: 0,
+            trial: Some(&claim),
+            pending: false,
+            free: true,
+        };
+        let comparison = policy.compare(&sight, &claim);
+        policy.pooled(&sight, &claim, &comparison, false).is_ok()
+    }
+
+    #[test]
+    fn that_nothing_waits_keeps_no_shrink_that_the_curve_knows_to_lose() {
+        // Each worker brings as much as the one before: the load only left for a moment.
+        assert!(!keeps_twelve(|_| 0.05));
+        // A wall at ten: beyond it nothing more is served.
+        assert!(keeps_twelve(|size| 0.05_f64.max(size / 200.0)));
     }
 }

@@ -1,6 +1,6 @@
 //! `trimtab-sim bad-profiles`: how long the harm of a bad profile lasts.
 
-use crate::bad::{Kind, Verdict, cases};
+use crate::bad::{Case, Kind, Verdict, cases};
 use crate::number::percent;
 use crate::score::mean;
 use crate::table::{Format, Table};
@@ -27,7 +27,7 @@ pub(super) struct BadArgs {
 /// Whether enough of them were undone in time.
 pub(super) fn bad_profiles(args: &BadArgs, out: &mut dyn Write) -> Result<bool, Box<dyn Error>> {
     let cases = cases(args.from, args.count)?;
-    let verdicts = crate::parallel::map(&cases, crate::bad::Case::play);
+    let verdicts = crate::parallel::map(&cases, Case::play);
     let mut table = Table::new(&[
         "bad profile",
         "hosts",
@@ -50,7 +50,7 @@ pub(super) fn bad_profiles(args: &BadArgs, out: &mut dyn Write) -> Result<bool, 
             table.row(line(&kind.to_string(), &own));
         }
     }
-    let good = crate::parallel::map(&cases, crate::bad::Case::play_good);
+    let good = crate::parallel::map(&cases, Case::play_good);
     table.row(line(
         "the good one, for comparison",
         &good.iter().collect::<Vec<_>>(),
@@ -58,24 +58,35 @@ pub(super) fn bad_profiles(args: &BadArgs, out: &mut dyn Write) -> Result<bool, 
     let all: Vec<&Verdict> = verdicts.iter().collect();
     table.row(line("all", &all));
     out.write_all(table.text(args.output).as_bytes())?;
-    for (case, verdict) in cases.iter().zip(&verdicts) {
-        if !verdict.is_undone() {
-            writeln!(
-                out,
-                "host {}, {}: {:?} s of harm, {} allowed, {:.1} jobs/s",
-                case.number,
-                case.kind,
-                verdict.spells,
-                verdict.allowed_s(),
-                verdict.completes
-            )?;
-        }
-    }
+    list(out, &cases, &verdicts, |case| case.kind.to_string())?;
+    list(out, &cases, &good, |_| "the good one".to_owned())?;
     let undone = verdicts
         .iter()
         .filter(|verdict| verdict.is_undone())
         .count();
     Ok(undone as f64 >= UNDONE_MIN * verdicts.len() as f64)
+}
+
+/// The hosts whose harm did not end in time.
+fn list(
+    out: &mut dyn Write,
+    cases: &[Case],
+    verdicts: &[Verdict],
+    name: impl Fn(&Case) -> String,
+) -> std::io::Result<()> {
+    let pairs = cases.iter().zip(verdicts);
+    for (case, verdict) in pairs.filter(|(_, verdict)| !verdict.is_undone()) {
+        writeln!(
+            out,
+            "host {}, {}: {:?} s of harm, {} allowed, {:.1} jobs/s",
+            case.number,
+            name(case),
+            verdict.spells,
+            verdict.allowed_s(),
+            verdict.completes
+        )?;
+    }
+    Ok(())
 }
 
 fn line(name: &str, verdicts: &[&Verdict]) -> Vec<String> {
