@@ -41,7 +41,7 @@ pub(crate) struct Extent {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Trouble {
     None,
-    /// Another program comes and goes as often as the killed sidecar: what that costs by itself.
+    /// Another program comes and goes instead: what that costs by itself.
     Other,
     Restarted,
     Killed,
@@ -62,7 +62,7 @@ impl Trouble {
     fn name(self) -> &'static str {
         match self {
             Self::None => "nothing (A/A)",
-            Self::Other => "away; `sleep` comes and goes as often as in the row after the next",
+            Self::Other => "away; `sleep` comes and goes instead",
             Self::Restarted => "killed and started once",
             Self::Killed => "killed and started without a pause",
             Self::Hung => "hung (stopped and resumed)",
