@@ -132,6 +132,33 @@ fn a_set_with_mistakes_is_refused_whole_and_the_last_good_one_stays() {
     assert!(came.status.problems.is_empty());
 }
 
+/// How the lines of a file are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reader {
+    /// As they stand.
+    Strict,
+    /// A seeded bug: those that mean nothing are left out, and the rest is taken.
+    PassesOverMistakes,
+}
+
+/// Whether a set with one mistake is refused as a whole.
+fn is_refused_whole(reader: Reader) -> bool {
+    let site = Site::new();
+    let lines = ["mood = 1\n", "mode = \"act\"\n"];
+    let read = lines
+        .into_iter()
+        .filter(|line| reader == Reader::Strict || !line.starts_with("mood"));
+    let set = site.set(&read.collect::<String>(), "80");
+    let came = run(&site, vec![Act::Set(set)]);
+    came.adopted.is_empty() && came.status.refused == 1
+}
+
+#[test]
+fn a_reader_that_takes_the_half_of_a_set_is_found() {
+    assert!(is_refused_whole(Reader::Strict));
+    assert!(!is_refused_whole(Reader::PassesOverMistakes));
+}
+
 #[test]
 fn a_set_that_moves_a_limit_far_waits_until_it_is_approved() {
     let site = Site::new();

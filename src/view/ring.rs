@@ -123,6 +123,29 @@ mod tests {
         assert_eq!(ring.iter().next_back(), Some(&999));
     }
 
+    /// A seeded bug: what is kept is not weighed.
+    #[derive(Clone, Copy)]
+    struct WeighsNothing;
+
+    impl Weigh for WeighsNothing {
+        fn bytes(&self) -> usize {
+            0
+        }
+    }
+
+    /// Whether a history of 800 bytes holds no more of items of eight bytes than fit.
+    fn is_bounded<T: Clone + Weigh>(item: T) -> bool {
+        let mut ring = Ring::new(usize::MAX / 64, 800);
+        (0..10_000).for_each(|_| ring.push(item.clone()));
+        ring.len() * 8 <= 800 + CHUNK * 8
+    }
+
+    #[test]
+    fn a_history_whose_items_are_not_weighed_is_found() {
+        assert!(is_bounded(7_u64));
+        assert!(!is_bounded(WeighsNothing));
+    }
+
     #[test]
     fn bytes_bound_it_as_well_as_the_count() {
         let ring = filled(10_000, usize::MAX / 64, 800);

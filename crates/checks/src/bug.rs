@@ -1,6 +1,6 @@
-//! Bugs that are put into a host on purpose, one a promise at the least.
+//! Bugs that are put into a host or a sidecar on purpose, one a promise at the least.
 
-/// What is wrong with a host.
+/// What is wrong with a host, or with the sidecars beside it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Bug {
     /// A refused value is written all the same.
@@ -27,10 +27,12 @@ pub enum Bug {
     OverlooksForeignValues,
     /// A pin is lifted when a sidecar asks for a change.
     LiftsPinsForSidecars,
+    /// A sidecar sends a change whose intent its disk has not taken.
+    SendsBeforeItIsWritten,
 }
 
 impl Bug {
-    /// All of them.
+    /// All those of hosts.
     pub const ALL: [Self; 12] = [
         Self::WritesBeforeItChecks,
         Self::IgnoresTheEpoch,

@@ -19,13 +19,14 @@ use crate::bug::Bug;
 use host::Host;
 use oracle::{Broken, Oracle};
 use sidecar::Sidecar;
+use std::collections::BTreeSet;
 use std::fmt;
 pub use tally::Tally;
 use trimtab_host::governor::{End, Refusal};
 use trimtab_protocol::change::{ChangeReceipt, ChangeRequest, EndTrialRequest};
 use trimtab_protocol::decision::Absence;
 use trimtab_protocol::lease::{LeaseGrant, LeaseRelease, LeaseRequest};
-use trimtab_protocol::name::Generation;
+use trimtab_protocol::name::{Generation, InstanceId};
 
 /// A second in nanoseconds.
 pub const SECOND: u64 = 1_000_000_000;
@@ -189,6 +190,9 @@ struct Late {
 
 struct World {
     dice: Dice,
+    bug: Option<Bug>,
+    /// Which changes which sidecar has written down, as they stand on its disk.
+    written: BTreeSet<(usize, InstanceId, Generation)>,
     now_ns: u64,
     wall_ms: u64,
     host: Host,
@@ -201,7 +205,7 @@ struct World {
     tally: Tally,
 }
 
-/// Runs one history of so many seconds, on a host that may have a bug.
+/// Runs one history of so many seconds, in which the host or the sidecars may have a bug.
 ///
 /// # Errors
 /// The first promise that was broken.
@@ -209,6 +213,8 @@ pub fn run(seed: u64, seconds: u64, bug: Option<Bug>) -> Result<Tally, Failure> 
     let mut dice = Dice(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
     let mut sidecars = [0, 1].map(|number| Sidecar::new(number, 0));
     let mut world = World {
+        bug,
+        written: BTreeSet::new(),
         host: Host::new(bug, &mut dice),
         oracle: Oracle::default(),
         dice,
@@ -280,6 +286,13 @@ impl World {
 
     /// A request reaches the host.
     fn arrive(&mut self, who: usize, call: &Call) -> Result<Result<Said, Refusal>, Broken> {
+        if let Call::Change(change) = call {
+            let intent = (who, change.instance.clone(), change.generation);
+            if !self.written.contains(&intent) {
+                let how = "a change came of which nothing was written down";
+                return Err(Broken { invariant: 11, how });
+            }
+        }
         let answer = self.host.call(call, self.now_ns);
         self.oracle.passed(self.now_ns);
         let run = self.host.instance();

@@ -104,3 +104,10 @@ fn a_rule_that_is_taken_out_of_the_host_is_missed_within_hours() {
     }
     assert_eq!(FOUND.map(|(bug, _)| bug), Bug::ALL);
 }
+
+#[test]
+fn a_sidecar_that_sends_before_it_has_written_is_found() {
+    let bug = Some(Bug::SendsBeforeItIsWritten);
+    let found = (1..=400).find_map(|seed| run(seed, HISTORY_S, bug).err());
+    assert_eq!(found.expect("it is found").broken.invariant, 11);
+}

@@ -1,13 +1,15 @@
-//! Each invariant in `ARCHITECTURE.md` names the test that would fail if it were broken, and that test exists.
+//! Each invariant in `ARCHITECTURE.md` names the test that would fail if it were broken, and that test exists. So does the bug that
+//! is seeded to see that it would: an enum's variant or a struct.
 //!
 //! The invariants are the rows of the table below a heading with the word "invariants", in which a column whose title has the
-//! word "test" names them in code spans: `a_test`, `module::a_test` or `path/to/file.rs::a_test`.
+//! word "test" names them in code spans: `a_test`, `module::a_test` or `path/to/file.rs::a_test`; where there is one with the word
+//! "bug", it names the bugs.
 
 use super::Finding;
 use super::markdown::{cells, code_spans, heading, prose};
 use crate::rust::{idents, is_test};
 use crate::tree::Tree;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use syn::visit::{self, Visit};
 
 const DOCUMENT: &str = "ARCHITECTURE.md";
@@ -17,9 +19,11 @@ pub(super) fn invariants(tree: &Tree) -> Vec<Finding> {
         return Vec::new();
     };
     let known = tests(tree);
+    let seeded = bugs(tree);
     let mut findings = Vec::new();
     let mut within = false;
     let mut column = None;
+    let mut bug_column = None;
     let mut rows = 0;
     for line in prose(&document.text) {
         if let Some(title) = heading(line.text) {
@@ -30,9 +34,12 @@ pub(super) fn invariants(tree: &Tree) -> Vec<Finding> {
             continue;
         };
         let Some(column) = column else {
-            column = cells
-                .iter()
-                .position(|title| title.to_lowercase().contains("test"));
+            let titled = |word: &str| {
+                cells
+                    .iter()
+                    .position(|title| title.to_lowercase().contains(word))
+            };
+            (column, bug_column) = (titled("test"), titled("bug"));
             continue;
         };
         rows += 1;
@@ -47,6 +54,10 @@ pub(super) fn invariants(tree: &Tree) -> Vec<Finding> {
             let right = "the name of a test function in the tree";
             findings.push(Finding::new(DOCUMENT, line.number, what, right));
         }
+        if let Some(column) = bug_column {
+            let named = code_spans(cells.get(column).copied().unwrap_or_default());
+            findings.extend(wrong_bugs(&named, &seeded, line.number));
+        }
     }
     if rows == 0 {
         let right =
@@ -59,6 +70,39 @@ pub(super) fn invariants(tree: &Tree) -> Vec<Finding> {
         ));
     }
     findings
+}
+
+fn wrong_bugs(named: &[&str], seeded: &BTreeSet<String>, line: usize) -> Vec<Finding> {
+    let right = "a variant or a struct that a test seeds, as a code span";
+    if named.is_empty() {
+        let what = "the invariant names no seeded bug";
+        return vec![Finding::new(DOCUMENT, line, what, right)];
+    }
+    let gone = named.iter().filter(|name| !seeded.contains(**name));
+    gone.map(|name| Finding::new(DOCUMENT, line, format!("there is no bug `{name}`"), right))
+        .collect()
+}
+
+/// The names of all variants and structs.
+fn bugs(tree: &Tree) -> BTreeSet<String> {
+    let mut named = Bugs::default();
+    for (_, _, syntax) in tree.rust() {
+        named.visit_file(syntax);
+    }
+    named.0
+}
+
+#[derive(Default)]
+struct Bugs(BTreeSet<String>);
+
+impl<'ast> Visit<'ast> for Bugs {
+    fn visit_variant(&mut self, variant: &'ast syn::Variant) {
+        self.0.insert(variant.ident.to_string());
+    }
+
+    fn visit_item_struct(&mut self, item: &'ast syn::ItemStruct) {
+        self.0.insert(item.ident.to_string());
+    }
 }
 
 /// Whether a name, with or without the file or module before it, is that of a test.
@@ -141,6 +185,23 @@ mod tests {
                 "6 the invariant names no test",
                 "7 there is no test `src/other.rs::freezes`",
                 "7 there is no test `no_test`",
+            ]
+        );
+    }
+
+    #[test]
+    fn every_invariant_names_a_bug_that_can_be_seeded() {
+        let document = "# Invariants\n| invariant | test | bugs |\n|---|---|---|\n\
+            | a | `bounds_hold` | `Leaps`, `Sleeps` |\n| b | `freezes` | `Gone` |\n| c | `freezes` | |\n";
+        let code = format!("{CODE}\nenum Bug {{ Leaps }}\nfn held() {{ struct Sleeps; }}");
+        let tree = Tree::of(&[("ARCHITECTURE.md", document), ("src/guard.rs", &code)]);
+        let found = invariants(&tree);
+        let found = found.iter().map(|it| format!("{} {}", it.line, it.what));
+        assert_eq!(
+            found.collect::<Vec<_>>(),
+            [
+                "5 there is no bug `Gone`",
+                "6 the invariant names no seeded bug"
             ]
         );
     }

@@ -3,6 +3,7 @@
 use super::host::{KNOBS, pool};
 use super::oracle::Broken;
 use super::{Call, Fault, Heard, Late, SECOND, Said, World};
+use crate::bug::Bug;
 use std::collections::BTreeMap;
 use trimtab_core::controller::{Controller, WARM_UP_TICKS};
 use trimtab_core::decision::{Decision, LeaseWish, Orders, Step};
@@ -275,7 +276,12 @@ impl Sidecar {
             }
         };
         // A change whose intent cannot be written down is not made.
-        let unwritten = self.disk_full_ns > world.now_ns && matches!(step, Step::Try(_));
+        let is_full = self.disk_full_ns > world.now_ns && matches!(step, Step::Try(_));
+        if !is_full {
+            let intent = (self.number, instance.clone(), generation);
+            world.written.insert(intent);
+        }
+        let unwritten = is_full && world.bug != Some(Bug::SendsBeforeItIsWritten);
         let answer: Answer<ChangeReceipt> = if unwritten {
             world.tally.note(Fault::DiskFull);
             Answer::NotSent

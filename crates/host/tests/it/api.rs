@@ -4,7 +4,14 @@ use crate::client::{Calls, raw, send};
 use crate::part::Mood;
 use crate::{Bench, LONG, block_on};
 use serde_json::json;
-use std::sync::mpsc::channel;
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::sync::mpsc::{Sender, channel};
+use std::time::Duration;
+use tokio::io::AsyncWriteExt;
+use tokio::net::UnixListener;
+use tokio::runtime::Runtime;
 use trimtab_protocol::change::{ChangeReceipt, ChangeStatus, Phase};
 use trimtab_protocol::lease::LeaseGrant;
 use trimtab_protocol::name::{Epoch, Generation, Revision};
@@ -75,29 +82,78 @@ fn a_change_goes_from_trial_to_confirmed() {
     assert_eq!(bench.part.workers(), 12, "a confirmed set is held");
 }
 
-#[test]
-fn the_state_answers_while_every_worker_of_the_service_is_blocked() {
-    let service = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .build()
-        .expect("a runtime");
-    let handle = service.handle().clone();
-    let bench = Bench::with(|builder| builder.runtime("main", handle));
+/// Blocks both workers of a service until the answer is dropped.
+fn block(service: &Runtime) -> Vec<Sender<()>> {
     let (blocked, wait) = channel();
-    let mut locks = Vec::new();
-    for _ in 0..2 {
+    let locks = [(); 2].map(|()| {
         let (unlock, lock) = channel::<()>();
-        locks.push(unlock);
         let blocked = blocked.clone();
         service.spawn(async move {
             blocked.send(()).expect("the test waits");
             // It fails when the test is over, which is what it waits for.
             lock.recv().unwrap_or_default();
         });
-    }
-    for _ in 0..2 {
+        unlock
+    });
+    for _ in &locks {
         wait.recv_timeout(LONG).expect("a worker blocks");
     }
+    locks.into()
+}
+
+/// Whether a control API says anything within a time.
+fn answers(socket: &Path, within: Duration) -> bool {
+    let mut stream = UnixStream::connect(socket).expect("it listens");
+    stream.set_read_timeout(Some(within)).expect("it is ours");
+    let request = b"GET /trimtab/v1/state HTTP/1.0\r\nHost: localhost\r\n\r\n";
+    stream.write_all(request).expect("it is taken");
+    stream.read(&mut [0]).is_ok_and(|read| read == 1)
+}
+
+/// A seeded bug: a control API that the service's own workers answer.
+struct AnswersOnTheServicesWorkers;
+
+impl AnswersOnTheServicesWorkers {
+    fn start(service: &Runtime, socket: &Path) {
+        let within = service.enter();
+        let listener = UnixListener::bind(socket).expect("it is ours");
+        drop(within);
+        service.spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                // Whoever asked may have given up.
+                drop(stream.write_all(b"HTTP/1.0 200 OK\r\n\r\n{}").await);
+            }
+        });
+    }
+}
+
+#[test]
+fn a_state_that_waits_for_the_services_workers_is_found() {
+    let service = two_workers();
+    let directory = tempfile::tempdir().expect("a directory");
+    let socket = directory.path().join("control.sock");
+    AnswersOnTheServicesWorkers::start(&service, &socket);
+    let locks = block(&service);
+    assert!(!answers(&socket, Duration::from_millis(300)));
+    drop(locks);
+    assert!(answers(&socket, LONG), "nothing else is wrong with it");
+}
+
+fn two_workers() -> Runtime {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .expect("a runtime")
+}
+
+#[test]
+fn the_state_answers_while_every_worker_of_the_service_is_blocked() {
+    let service = two_workers();
+    let handle = service.handle().clone();
+    let bench = Bench::with(|builder| builder.runtime("main", handle));
+    let locks = block(&service);
+    assert!(answers(bench.host.control_socket(), LONG));
     let state = bench.state();
     assert_eq!(state.process.runtimes["main"].workers, Some(2));
     assert_eq!(state.process.tasks, Some(2));
