@@ -134,7 +134,7 @@ mod tests {
     }
 
     /// Whether a history of 800 bytes holds no more of items of eight bytes than fit.
-    fn is_bounded<T: Clone + Weigh>(item: T) -> bool {
+    fn is_bounded<T: Clone + Weigh>(item: &T) -> bool {
         let mut ring = Ring::new(usize::MAX / 64, 800);
         (0..10_000).for_each(|_| ring.push(item.clone()));
         ring.len() * 8 <= 800 + CHUNK * 8
@@ -142,8 +142,8 @@ mod tests {
 
     #[test]
     fn a_history_whose_items_are_not_weighed_is_found() {
-        assert!(is_bounded(7_u64));
-        assert!(!is_bounded(WeighsNothing));
+        assert!(is_bounded(&7_u64));
+        assert!(!is_bounded(&WeighsNothing));
     }
 
     #[test]
