@@ -122,6 +122,8 @@ pub async fn run(
     let (close, closed) = watch::channel(false);
     let view = outlets.view.clone();
     spawn_door(&mut stages, &config, &intake, closed.clone());
+    let commanded = intake.finish(until(closed.clone()));
+    stages.spawn(named("commands", commanded));
     let commands = match &config.intake.token_file {
         Some(file) => {
             let place = (bound, entrance.scheme);
