@@ -4,6 +4,7 @@
 //! its own script for search and zoom, but under a policy that gives it an origin of its own and nothing to reach.
 
 mod heat;
+mod link;
 mod query;
 
 use self::query::{GraphQuery, Moments, Past};
@@ -27,9 +28,11 @@ use trimtab_flame::ask::{Ask, Because, Outcome, Remembered, Shot, Stretch};
 use trimtab_flame::ladder::Step;
 use trimtab_flame::{Format, Kind, Quality, shoot_own};
 use trimtab_protocol::decision::Action;
-use trimtab_protocol::view::EntryBody;
+use trimtab_protocol::name::InstanceId;
+use trimtab_protocol::view::{Entry, EntryBody};
 
 pub(super) use self::heat::show as heatmap;
+pub(super) use self::link::of_change as link_of_change;
 
 /// A picture's script may run, in an origin of its own: it cannot ask this server or any other.
 const PICTURE: ContentPolicy = ContentPolicy(
@@ -38,6 +41,8 @@ const PICTURE: ContentPolicy = ContentPolicy(
 );
 /// How many seconds before and after a change are compared.
 const CHANGE_S: u64 = 10;
+/// How much the clock for people may have been set forward since an entry was written.
+const WALL_SLACK_MS: u64 = 60_000;
 /// The window that `go tool pprof` expects.
 const PPROF_S: u64 = 30;
 
@@ -98,9 +103,16 @@ pub(super) async fn change(
     let host = query.host(&shared)?;
     let view = shared.view();
     let host = find(&view, &host)?;
-    let at_ns = moment_of(host, generation).ok_or_else(|| {
+    let instance = query.instance.as_deref();
+    let entry = beginning_of(host, generation, instance).ok_or_else(|| {
         Refusal::Unknown(format!("no change {generation} of this host is remembered"))
     })?;
+    if is_of_earlier_boot(&shared, entry.at_ms) {
+        return Err(Refusal::Unknown(format!(
+            "change {generation} was made before this machine was started, of which no graph is remembered"
+        )));
+    }
+    let at_ns = entry.moment_ns;
     let mut shot = remembered(shot(&shared, &query)?)?;
     shot.title = format!("{}, change {generation}", shot.title);
     let span_ns = query.seconds()?.unwrap_or(CHANGE_S) * Past::SECOND_NS;
@@ -245,25 +257,35 @@ pub(super) async fn pprof_profile(
     Ok(response)
 }
 
-/// When a change was made, by the newest entry that tells of it.
-fn moment_of(host: &HostView, generation: u64) -> Option<u64> {
+/// What tells of a change's beginning: the newest entry of that number, of one run of the host or of any.
+fn beginning_of(host: &HostView, generation: u64, instance: Option<&str>) -> Option<Entry> {
     let tells = host
         .deeds
         .iter()
         .rev()
         .filter(|stored| stored.sort != Sort::Decision);
-    let entries = tells.filter_map(|stored| stored.entry());
+    let mut entries = tells.filter_map(|stored| stored.entry());
     // What tells of the trial's beginning counts, not of its end.
-    let begins = entries.filter(|entry| match &entry.body {
-        EntryBody::Outcome(outcome) => {
-            outcome.generation.0 == generation && outcome.action == Action::Try
-        }
-        EntryBody::Intent(intent) => {
-            intent.generation.0 == generation && intent.action == Action::Try
-        }
-        _ => false,
-    });
-    begins.map(|entry| entry.moment_ns).next()
+    entries.find(|entry| {
+        let begins = match &entry.body {
+            EntryBody::Outcome(outcome) => {
+                outcome.generation.0 == generation && outcome.action == Action::Try
+            }
+            EntryBody::Intent(intent) => {
+                intent.generation.0 == generation && intent.action == Action::Try
+            }
+            _ => false,
+        };
+        let own = entry.instance.as_ref().map(InstanceId::as_str);
+        begins && (instance.is_none() || own == instance)
+    })
+}
+
+/// Whether something is older than this run of the machine, so that its moment is by another boot-time clock. A clock that
+/// people read is set from time to time, so what is close is taken for younger.
+fn is_of_earlier_boot(shared: &Shared, at_ms: u64) -> bool {
+    let age_ms = (shared.deps.wall_ms)().saturating_sub(at_ms);
+    age_ms > (shared.deps.now)().as_boot_ns() / 1_000_000 + WALL_SLACK_MS
 }
 
 /// What is to be looked at, and how.

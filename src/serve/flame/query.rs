@@ -25,6 +25,8 @@ pub(in crate::serve) enum Target {
 pub(in crate::serve) struct GraphQuery {
     pub(super) target: Option<Target>,
     pub(super) host: Option<String>,
+    /// The run of the host that numbered a change.
+    pub(super) instance: Option<String>,
     #[serde(rename = "type")]
     pub(super) kind: Option<Kind>,
     pub(super) seconds: Option<u64>,
@@ -101,8 +103,18 @@ impl GraphQuery {
         named.ok_or_else(|| Refusal::Malformed("say which host with `host=`".to_owned()))
     }
 
+    fn is_of_no_change(&self) -> Result<(), Refusal> {
+        match self.instance {
+            None => Ok(()),
+            Some(_) => Err(Refusal::Malformed(
+                "`instance` belongs to /flamegraph/change".to_owned(),
+            )),
+        }
+    }
+
     /// The remembered stretch that is meant, if one is.
     pub(super) fn past(&self, now_ns: u64) -> Result<Option<Stretch>, Refusal> {
+        self.is_of_no_change()?;
         if self.a.is_some() || self.b.is_some() {
             return Err(Refusal::Malformed(
                 "`a` and `b` belong to /flamegraph/diff".to_owned(),
@@ -121,6 +133,7 @@ impl GraphQuery {
 
     /// The two stretches that are to be compared: unless the caller says, the last half minute and the one before.
     pub(super) fn moments(&self, now_ns: u64) -> Result<Moments, Refusal> {
+        self.is_of_no_change()?;
         let (a, b) = match (&self.a, &self.b) {
             (Some(a), Some(b)) => (a.as_str(), b.as_str()),
             (None, None) => ("-60..-30", "-30.."),

@@ -206,6 +206,7 @@ impl Pages {
             entries: broadcast::Sender::new(1),
             metrics: Arc::new(|| Ok("# EOF\n".to_owned())),
             now: Arc::new(|| Moment::from_boot_ns(NOW_NS)),
+            wall_ms: Arc::new(|| 0),
             stale_after: Span::from_secs(5),
             // Nobody takes what is asked of the profiler, as when it is busy.
             flame: mpsc::channel(1).0,

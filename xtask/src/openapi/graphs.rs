@@ -133,6 +133,11 @@ const BOTH: &[(&str, Type, &str)] = &[
 const CHANGE: &[(&str, Type, &str)] = &[
     ("generation", Type::Integer, "The change's number."),
     (
+        "instance",
+        Type::String,
+        "The run of the host that numbered it, as entries name it; without it the newest change of that number.",
+    ),
+    (
         "seconds",
         Type::Integer,
         "How many before and after it, 1 to 60; 10 without it.",
