@@ -579,7 +579,7 @@ impl Held {
         let next = tokio::time::timeout(Duration::from_secs(20), self.records.recv());
         match next.await.expect("in time").expect("a line") {
             Recorded::Command { record, done, .. } => {
-                drop(done.send(Ok(())));
+                done.send(Ok(())).expect("the command waits");
                 record
             }
             other => panic!("{other:?}"),
