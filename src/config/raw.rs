@@ -69,7 +69,7 @@ impl Source {
             PlainError::Elsewhere => Finding::new(format!(
                 "`{name}` is a link to a file outside its directory"
             ))
-            .note("whoever may see the pages sees what is read here, so it leads to no other file that the sidecar may read")
+            .note("whoever may see the pages sees profiles, and not each file that the sidecar may read")
             .help("put the file itself into the directory, or link to one below it"),
         })?;
         let mut bytes = Vec::new();

@@ -204,7 +204,8 @@ function addressOf(looked: Looked): string | undefined {
   const host = `host=${encodeURIComponent(store.host ?? "")}`;
   switch (looked.what) {
     case "change": {
-      const instance = looked.instance === undefined ? "" : `&instance=${encodeURIComponent(looked.instance)}`;
+      const instance =
+        looked.instance === undefined ? "" : `&instance=${encodeURIComponent(looked.instance)}`;
       return `/flamegraph/change/${looked.generation}?${host}${instance}`;
     }
     case "now":
