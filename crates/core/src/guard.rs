@@ -199,10 +199,9 @@ pub fn review(proposal: &Proposal, context: &Context<'_>) -> Result<Permitted, V
     }
     rate(proposal, context)?;
     if context.level == Level::Conservative && levelled {
-        return Err(Veto::new(Reason::LevelForbids {
-            level: context.level,
-            load: context.load,
-        }));
+        let (level, load) = (context.level, context.load);
+        let reason = Reason::LevelForbids { level, load };
+        return Err(Veto::cited(reason, &context.profile.levels.moderate));
     }
     harm(proposal, context)?;
     let range = range_of(knob_name.as_str(), context.profile);

@@ -184,8 +184,8 @@ impl Tuner {
         };
         let starved = is_starved(delta, workers);
         let cpu_share = tick.signals.cpu_share();
-        self.load
-            .add(delta.busy(), workers, cpu_share, delta.span, starved);
+        let (busy, levels) = ((delta.busy(), workers), &tick.profile.levels);
+        self.load.add(busy, cpu_share, delta.span, starved, levels);
         let seen = Seen {
             delta,
             workers,

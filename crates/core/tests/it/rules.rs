@@ -329,3 +329,39 @@ fn a_rule_does_not_take_what_the_work_needs() {
     let workers = model.workers("web");
     assert!((34..=37).contains(&workers), "{workers}");
 }
+
+#[test]
+fn the_levels_of_the_profile_bound_a_step_and_are_cited_where_they_forbid_one() {
+    let levels = |shares: [f64; 3]| {
+        move |profile: &mut Profile| {
+            let [moderate, aggressive, maximum] = shares;
+            profile.levels.moderate = cited(moderate, 61);
+            profile.levels.aggressive = cited(aggressive, 62);
+            profile.levels.maximum = cited(maximum, 63);
+            profile.triggers = vec![trigger(
+                "busy < 70% * workers",
+                TriggerAction::Shrink,
+                Some(Benefit::Memory),
+            )];
+        }
+    };
+    // Twenty-five of sixty are busy: two fifths.
+    let first = |shares| {
+        let mut model = model(60, levels(shares));
+        model.run(60);
+        let tried = records(&model).find(|record| record.action == Action::Try);
+        let to = tried.and_then(|record| {
+            let change = record.change.as_ref()?.set.get("workers")?;
+            change.to.as_integer()
+        });
+        let forbids = |record: &&DecisionRecord| {
+            matches!(record.reason, Reason::LevelForbids { .. }) && lines(record) == [61]
+        };
+        (to, records(&model).any(|record| forbids(&record)))
+    };
+    assert_eq!(first([0.2, 0.5, 0.8]), (Some(48), false), "a quarter");
+    assert_eq!(first([0.1, 0.2, 0.8]), (Some(40), false), "a half");
+    // To half, as far as the work bears it.
+    assert_eq!(first([0.1, 0.2, 0.3]), (Some(35), false));
+    assert_eq!(first([0.6, 0.7, 0.8]), (None, true), "nothing below");
+}
