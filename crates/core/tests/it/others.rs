@@ -579,3 +579,27 @@ fn a_value_that_a_trigger_set_and_that_does_harm_is_undone_and_rests() {
     let undone = |(_, reason): &(Action, Reason)| matches!(reason, Reason::DidNotPay { .. });
     assert!(reasons.iter().any(undone));
 }
+
+#[test]
+fn each_pool_goes_by_the_memory_ladder_of_its_own_profile() {
+    let mut shop = Shop::new(Mode::Act);
+    let mut settings = shop.controller.settings().clone();
+    let mut tight = settings.profiles["web"].clone();
+    tight.ladder.level = Cited::built_in("memory.level", 0.5);
+    settings.profiles.insert("tight".to_owned(), tight);
+    let assigned = &mut settings.assigned;
+    assigned.insert("page-buffers".into(), "tight".to_owned());
+    shop.controller.adopt(settings);
+    shop.run(30);
+    shop.memory_share = 0.6;
+    shop.run(60);
+    assert_eq!(shop.level(), "moderate", "its own ladder begins at 70 %");
+    let records = &shop.decisions.last().unwrap().records;
+    let regime = |pool: &str| {
+        let named = |name: &Option<PoolName>| name.as_ref().is_some_and(|it| it.as_str() == pool);
+        let record = records.iter().find(|(name, _)| named(name));
+        record.map(|(_, record)| record.regime)
+    };
+    assert_eq!(regime("page-buffers"), Some(Regime::MemoryRisk));
+    assert_eq!(regime(PoolName::PROCESS), Some(Regime::Ample));
+}

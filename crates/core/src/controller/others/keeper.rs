@@ -307,6 +307,31 @@ impl Keeper {
     }
 }
 
+impl Keeper {
+    /// The record of a choice.
+    pub(super) fn record(
+        &self,
+        choice: &Choice,
+        signals: &HostSignals,
+        profile: &Profile,
+    ) -> DecisionRecord {
+        DecisionRecord {
+            regime: if self.ladder.is_high {
+                Regime::MemoryRisk
+            } else {
+                Regime::Ample
+            },
+            evidence: Evidence {
+                now: None,
+                before: None,
+                cpu_share: signals.cpu_share(),
+                memory_share: signals.memory_share,
+            },
+            ..record(choice, profile.name.clone())
+        }
+    }
+}
+
 /// The level that the ladder asks for.
 const AGGRESSIVE: &str = "aggressive";
 
