@@ -150,6 +150,14 @@ impl Others {
             .for_each(|keeper| keeper.triggers.clear());
     }
 
+    /// Nothing is known for a while, and what is not known did not last.
+    pub(super) fn pause(&mut self) {
+        for keeper in self.keepers.values_mut() {
+            keeper.triggers.clear();
+            keeper.ladder.eased_since = None;
+        }
+    }
+
     /// How often a pool's values were changed.
     pub(super) fn counts(&self, name: &PoolName) -> ChangeCounts {
         let keeper = self.keepers.get(name);

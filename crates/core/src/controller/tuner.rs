@@ -180,6 +180,8 @@ impl Tuner {
             self.regime = Some(Regime::Blind);
             self.window.clear();
             self.policy.forget_window(tick.seconds());
+            // What the pool does is unknown now, and that is a pause for the conditions that name it.
+            self.notice_triggers(tick);
             return;
         };
         let starved = is_starved(delta, workers);

@@ -603,3 +603,38 @@ fn each_pool_goes_by_the_memory_ladder_of_its_own_profile() {
     assert_eq!(regime("page-buffers"), Some(Regime::MemoryRisk));
     assert_eq!(regime(PoolName::PROCESS), Some(Regime::Ample));
 }
+
+#[test]
+fn a_gap_and_a_host_that_cannot_be_read_interrupt_a_triggers_condition() {
+    let gap = |shop: &mut Shop| shop.now_ns += 60 * SECOND;
+    let blind = |shop: &mut Shop| {
+        for _ in 0..4 {
+            shop.now_ns += SECOND;
+            let observation = shop.observation(false);
+            shop.decide(observation);
+        }
+    };
+    let triggered = |shop: &Shop| {
+        let reasons = shop.reasons("page-buffers");
+        let by_rule = |(_, reason): &(Action, Reason)| matches!(reason, Reason::Triggered { .. });
+        reasons.iter().any(by_rule)
+    };
+    for pause in [&gap as &dyn Fn(&mut Shop), &blind] {
+        let mut shop = Shop::new(Mode::Act);
+        shop.run(60);
+        with_trigger(&mut shop, "memory > 50%", "object_pool", 64_u64.into());
+        let mut settings = shop.controller.settings().clone();
+        let web = settings.profiles.get_mut("web").unwrap();
+        web.triggers[0].lasting = Span::from_secs(20);
+        // Nothing is tried of the workers meanwhile.
+        web.levels.moderate.value = 0.4;
+        shop.controller.adopt(settings);
+        shop.memory_share = 0.6;
+        shop.run(10);
+        pause(&mut shop);
+        shop.run(15);
+        assert!(!triggered(&shop));
+        shop.run(15);
+        assert!(triggered(&shop));
+    }
+}

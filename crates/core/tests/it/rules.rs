@@ -4,8 +4,9 @@ use crate::model::{Model, Plant, settings};
 use trimtab_core::decision::LeaseWish;
 use trimtab_core::expression::Expression;
 use trimtab_core::moment::Span;
+use trimtab_core::observation::{Observation, Reading};
 use trimtab_core::profile::{Benefit, Cited, Profile, Trigger, TriggerAction};
-use trimtab_protocol::decision::{Action, Citation, Mode, Reason, TriggerLack, Verdict};
+use trimtab_protocol::decision::{Absence, Action, Citation, Mode, Reason, TriggerLack, Verdict};
 use trimtab_protocol::knob::KnobValue;
 use trimtab_protocol::view::DecisionRecord;
 
@@ -364,4 +365,36 @@ fn the_levels_of_the_profile_bound_a_step_and_are_cited_where_they_forbid_one() 
     // To half, as far as the work bears it.
     assert_eq!(first([0.1, 0.2, 0.3]), (Some(35), false));
     assert_eq!(first([0.6, 0.7, 0.8]), (None, true), "nothing below");
+}
+
+#[test]
+fn what_is_unknown_for_a_tick_interrupts_a_triggers_condition() {
+    let rule = |profile: &mut Profile| {
+        let benefit = Some(Benefit::Memory);
+        let mut rule = trigger("busy < 70% * workers", TriggerAction::Shrink, benefit);
+        rule.lasting = Span::from_secs(20);
+        profile.triggers = vec![rule];
+    };
+    let no_state = |observation: &mut Observation| {
+        let absence = Absence::TimedOut;
+        observation.state = Reading::Absent { absence };
+    };
+    let no_figure = |observation: &mut Observation| {
+        if let Reading::Fresh { value } = &mut observation.state {
+            value.pools.get_mut("web").unwrap().counters.busy_us = None;
+        }
+    };
+    let follows = |model: &Model| {
+        let mut all = records(model);
+        all.any(|record| matches!(record.reason, Reason::Triggered { .. }))
+    };
+    for spoil in [&no_state as &dyn Fn(&mut Observation), &no_figure] {
+        let mut model = model(60, rule);
+        model.run(18);
+        model.tick(spoil);
+        model.run(15);
+        assert!(!follows(&model));
+        model.run(15);
+        assert!(follows(&model));
+    }
 }
