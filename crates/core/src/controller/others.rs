@@ -45,6 +45,7 @@ const QUIET_AFTER_MAX: Span = Span::from_secs(60);
 /// undone for another reason and so says nothing about its values.
 const REFUSED: Span = Span::from_secs(30);
 const HARMED: Span = Span::from_secs(300);
+const UNJUDGED: Span = Span::from_secs(5);
 /// Work that is done at less than this share of the rate before, while as much as before arrives, was harmed.
 const HARM_SHARE: f64 = 0.8;
 /// Memory counts as eased this far below the ladder's step, and once that has lasted.

@@ -638,3 +638,19 @@ fn a_gap_and_a_host_that_cannot_be_read_interrupt_a_triggers_condition() {
         assert!(triggered(&shop));
     }
 }
+
+#[test]
+fn a_trial_that_was_undone_for_another_reason_than_its_values_is_soon_tried_again() {
+    let mut shop = Shop::new(Mode::Act);
+    while shop.pools["page-buffers"].trial.is_none() {
+        shop.run(1);
+    }
+    for _ in 0..4 {
+        shop.now_ns += SECOND;
+        let observation = shop.observation(false);
+        shop.decide(observation);
+    }
+    assert_eq!(shop.value("page-buffers", "object_pool"), 16.into());
+    shop.run(60);
+    assert_eq!(shop.value("page-buffers", "object_pool"), 100.into());
+}
