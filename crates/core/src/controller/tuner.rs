@@ -246,6 +246,12 @@ impl Tuner {
                 .or(baseline)
                 .unwrap_or(workers)
                 .clamp(bounds.min, bounds.max),
+            start: tick
+                .profile
+                .workers
+                .start
+                .value
+                .clamp(bounds.min, bounds.max),
             held: self.follow.held(timeout_ms),
             held_at_load: self.follow.held_at_load(timeout_ms),
             changes: self.changes.within(tick.now, MINUTE),
@@ -347,7 +353,11 @@ impl Tuner {
         }
         let idle = self.regime == Some(Regime::Idle);
         match self.policy.propose(sight) {
-            Ok(proposal) => Ok((proposal, None)),
+            Ok(proposal) => {
+                let start = &tick.profile.workers.start;
+                let first = self.policy.goes_to_start(sight, &proposal);
+                Ok((proposal, first.then(|| start.citation.clone())))
+            }
             Err(reason) => {
                 let held = match reason {
                     Reason::Ample if idle => Reason::Idle,

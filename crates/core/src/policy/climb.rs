@@ -5,7 +5,7 @@
 
 use super::{Policy, Proposal, Purpose, Sight};
 use crate::ablation::{Part, lacks};
-use crate::number::whole;
+use crate::number::{fraction, whole};
 use trimtab_protocol::decision::Reason;
 
 /// A stride multiplies the size by at most this.
@@ -18,6 +18,8 @@ const RISE: (f64, f64) = (5.0, 0.5);
 const LEAN: f64 = 2.0;
 /// ... which were seen at this part of the size.
 const LEAN_AT: f64 = 0.7;
+/// A number in service up to so many times the size is that size.
+const SAME_SIZE: f64 = 1.1;
 /// A climb whose last stride showed less than this elasticity may have jumped over the knee.
 const LOOK_BACK_BELOW: f64 = 0.65;
 
@@ -46,6 +48,39 @@ impl Policy {
         }
         self.owes_look = true;
         let reason = self.climb_reason(residence, coming);
+        self.go(sight, to, Purpose::Climb, reason)
+    }
+
+    /// Whether the profile names a size to go to first that lies ahead: nothing was undone or taken back so far, and nothing is
+    /// known beyond the present size.
+    pub(super) fn start_is_ahead(&self, sight: &Sight<'_>) -> bool {
+        let size = sight.size();
+        self.unproven
+            && fraction(sight.start) >= size + step_least(size)
+            && self.cells.largest() <= SAME_SIZE * size
+    }
+
+    /// Whether a proposal is the way to that size; room for jobs that hang is not.
+    #[must_use]
+    pub fn goes_to_start(&self, sight: &Sight<'_>, proposal: &Proposal) -> bool {
+        let waits = matches!(proposal.reason, Reason::Starved { .. });
+        let climbs = proposal.purpose == Purpose::Climb && !self.is_hung(sight);
+        climbs && waits && self.start_is_ahead(sight)
+    }
+
+    /// The first growth goes to the size that the profile names, by steps that are proven like any other.
+    pub(super) fn first_growth(&mut self, sight: &Sight<'_>, most: f64) -> Option<Proposal> {
+        let (size, start) = (sight.size(), fraction(sight.start));
+        let to = start.min(most);
+        if !self.start_is_ahead(sight)
+            || !self.up.is_over(sight.now_s)
+            || to < size + step_least(size)
+        {
+            return None;
+        }
+        self.owes_look = true;
+        let (queued, lost_per_s) = self.waiting();
+        let reason = Reason::Starved { queued, lost_per_s };
         self.go(sight, to, Purpose::Climb, reason)
     }
 

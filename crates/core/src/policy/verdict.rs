@@ -382,6 +382,7 @@ mod tests {
             bounds: (1, 100),
             home: 16,
             held: 0.0,
+            start: 0,
             held_at_load: 0.0,
             changes: 0,
             trial: Some(&claim),
