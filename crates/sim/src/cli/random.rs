@@ -26,8 +26,8 @@ pub(super) struct RandomArgs {
     /// Seeds of each, from 1 up to this.
     #[arg(long, default_value_t = 2)]
     seeds: u64,
-    /// Who plays, separated by commas.
-    #[arg(long, value_delimiter = ',', default_value = "trimtab")]
+    /// Who plays, separated by commas; `exec:COMMAND` takes the rest of its list. May be given several times.
+    #[arg(long, default_value = "trimtab")]
     controllers: Vec<String>,
     /// The rules: beside the host, or inside it.
     #[arg(long, value_enum, default_value_t = LeagueName::Sidecar)]
@@ -51,14 +51,9 @@ pub(super) fn random(args: &RandomArgs, out: &mut dyn Write) -> Result<(), Box<d
     }
     let numbers: Vec<u64> = (args.from..args.from + args.count).collect();
     let drawn = crate::parallel::map(&numbers, |number| draw(*number));
-    let players: Result<Vec<Player>, _> = args
-        .controllers
-        .iter()
-        .map(|name| Player::parse(name))
-        .collect();
     let contest = Contest {
         scenarios: drawn.iter().map(|host| host.scenario.clone()).collect(),
-        players: players?,
+        players: Player::parse_all(&args.controllers)?,
         seeds: args.seeds.max(1),
         league: args.league.league(),
         start: args.start.start(),
