@@ -77,6 +77,8 @@ pub(super) fn random(args: &RandomArgs, out: &mut dyn Write) -> Result<(), Box<d
         )?;
         out.write_all(distribution(&drawn, &own).text(args.output).as_bytes())?;
         writeln!(out)?;
+        out.write_all(against_operator(&own).text(args.output).as_bytes())?;
+        writeln!(out)?;
         out.write_all(worst(&drawn, &own).text(args.output).as_bytes())?;
         writeln!(out)?;
     }
@@ -153,6 +155,43 @@ fn line(name: &str, scores: &[&Score]) -> Vec<String> {
     ];
     cells.extend(figures.map(|figure| format!("{figure:.1}")));
     cells
+}
+
+/// How many hosts are better and worse off than with the setting that their operator chose, over the whole run.
+fn against_operator(scores: &[&Score]) -> Table {
+    let mut table = Table::new(&[
+        "against the operator's setting",
+        "median %",
+        "> 1 % better",
+        "within 1 %",
+        "> 1 % worse",
+        "> 2 %",
+        "> 5 %",
+        "> 10 %",
+        "worst %",
+    ]);
+    let mut ratios: Vec<f64> = scores
+        .iter()
+        .filter_map(|score| score.against_operator)
+        .collect();
+    ratios.sort_by(f64::total_cmp);
+    let within = |least: f64, most: f64| {
+        let counted = ratios.iter().filter(|ratio| (least..most).contains(*ratio));
+        counted.count().to_string()
+    };
+    let at = |share| percent(quantile(&ratios, share).unwrap_or(0.0));
+    table.row(vec![
+        format!("{} hosts", ratios.len()),
+        format!("{:.1}", at(0.5)),
+        within(1.01, f64::INFINITY),
+        within(0.99, 1.01),
+        within(0.0, 0.99),
+        within(0.0, 0.98),
+        within(0.0, 0.95),
+        within(0.0, 0.9),
+        format!("{:.1}", at(0.0)),
+    ]);
+    table
 }
 
 /// The worst hosts with what they are, so that each can be run alone.
