@@ -149,15 +149,17 @@ impl FlameArgs {
             .and_then(|file| file.take(FILE_BYTES_MAX).read_to_end(&mut bytes))
             .map_err(|error| format!("cannot read `{name}`: {error}"))?;
         let folded = std::str::from_utf8(&bytes).ok().map(Tree::of_folded);
-        let tree = match folded {
-            Some(Ok(tree)) => tree,
+        let (tree, kind) = match folded {
+            Some(Ok(tree)) => (tree, None),
             Some(Err(line)) => {
                 return Err(format!(
                     "`{name}`, line {line}: not a folded stack and its number"
                 ));
             }
             None => {
-                read_pprof(&bytes).map_err(|error| format!("`{name}` is no profile: {error}"))?
+                let foreign = read_pprof(&bytes)
+                    .map_err(|error| format!("`{name}` is no profile: {error}"))?;
+                (foreign.tree, foreign.kind)
             }
         };
         let quality = Quality {
@@ -166,7 +168,7 @@ impl FlameArgs {
         };
         Ok(Named {
             title: name,
-            kind: self.kind.into(),
+            kind: kind.unwrap_or_else(|| self.kind.into()),
             tree,
             quality,
         })

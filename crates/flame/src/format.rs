@@ -10,7 +10,7 @@ use crate::tree::{Side, Tree};
 use serde::{Deserialize, Serialize};
 use std::io;
 
-pub use self::pprof::read_pprof;
+pub use self::pprof::{Foreign, read_pprof};
 
 /// How a profile is written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -4,7 +4,7 @@ use crate::ask::Shot;
 use crate::collect::{Profile, collect, is_there};
 use crate::copied::STACK_BYTES;
 use crate::draw::View;
-use crate::format::Named;
+use crate::format::{Foreign, Named};
 use crate::kind::Kind;
 use crate::ladder::{Ground, Here, Rung, Step, probe};
 use crate::module::Modules;
@@ -13,7 +13,7 @@ use crate::python;
 use crate::quality::Quality;
 use crate::scrape::scrape;
 use crate::states;
-use crate::tree::Tree;
+use crate::tree::{Side, Tree};
 use crate::watch::Brief;
 use std::io;
 use std::sync::atomic::AtomicBool;
@@ -80,15 +80,7 @@ fn try_rung(
         }
         Rung::OwnProfile => match (&shot.own_profile, shot.kind) {
             (Some(address), Kind::Cpu) => {
-                let tree = scrape(address, window_ms)?;
-                let unseen = vec!["how complete it is: the host does not say".to_owned()];
-                let quality = Quality {
-                    samples: 0,
-                    window_ms,
-                    unseen,
-                    ..Quality::default()
-                };
-                Ok(Some(Taken::Named(tree, shot.kind, quality)))
+                Ok(Some(told_by_itself(scrape(address, window_ms)?, window_ms)))
             }
             _ => Ok(None),
         },
@@ -101,6 +93,19 @@ fn try_rung(
             Ok(Some(Taken::Named(tree, shot.kind, quality)))
         }
     }
+}
+
+/// What a host says of its own CPU time, with as much of its quality as that tells.
+fn told_by_itself(foreign: Foreign, window_ms: u64) -> Taken {
+    let Foreign { tree, hz, .. } = foreign;
+    let quality = Quality {
+        samples: tree.total(Side::First),
+        hz,
+        window_ms,
+        unseen: vec!["how complete it is: the host does not say".to_owned()],
+        ..Quality::default()
+    };
+    Taken::Named(tree, Kind::Cpu, quality)
 }
 
 /// What a rung of the kernel's samples needs to know.
