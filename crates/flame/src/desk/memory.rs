@@ -13,7 +13,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use trimtab_sys::clock::boot_ns;
 
-/// How long a sample may wait in the kernel's ring: a graph of the last second has most of it.
+/// How long a sample may wait in the kernel's ring: a graph of the last second has most of it. Twice that is
+/// [`SETTLED_MS`](crate::ask::SETTLED_MS).
 const STEP_MS: u32 = 200;
 
 /// What is remembered, and the thread that does it.

@@ -1,6 +1,7 @@
 //! The desk over a pipe that a test writes and reads.
 
 use super::*;
+use crate::ask::Remembered;
 use crate::draw::View;
 use crate::format::Format;
 use std::io::{BufReader, Read, pipe};
@@ -220,19 +221,23 @@ fn an_idle_process_is_remembered_as_idle() {
             other => panic!("{other:?}"),
         }
     };
-    let mut brief = remembered();
-    while brief.until_ns == 0 {
-        thread::sleep(std::time::Duration::from_millis(20));
-        brief = remembered();
-    }
+    let mut wait_until = |known: &dyn Fn(&Remembered) -> bool| {
+        for _ in 0..1_000 {
+            let brief = remembered();
+            if known(&brief) {
+                return brief;
+            }
+            thread::sleep(std::time::Duration::from_millis(20));
+        }
+        panic!("nothing is remembered: {:?}", remembered());
+    };
+    let brief = wait_until(&|brief| brief.until_ns > 0);
     // The first second may not be over, and it may have samples of what `sleep` did at its start; the next must have none.
     let stretch = |second: u64| crate::ask::Stretch {
         from_ns: brief.from_ns + second * 1_000_000_000,
         until_ns: brief.from_ns + (second + 1) * 1_000_000_000,
     };
-    while remembered().until_ns < stretch(1).until_ns {
-        thread::sleep(std::time::Duration::from_millis(20));
-    }
+    wait_until(&|brief| brief.until_ns >= stretch(1).until_ns);
     let shot = Shot::of(pid);
     visitor.ask(
         3,
