@@ -4,7 +4,7 @@
 use super::{Console, Exit, ended};
 use clap::{Args, ValueEnum};
 use std::fs::{self, File};
-use std::io::{self, Read as _};
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use trimtab_flame::ask::{HZ_MAX, Shot, WINDOW_MS_MAX};
 use trimtab_flame::{
@@ -130,12 +130,12 @@ impl FlameArgs {
     }
 
     fn compare(&self, before: &Path, after: &Path) -> Result<(Vec<u8>, String), String> {
+        if !Format::from(self.format).compares() {
+            return Err("a comparison is written as svg or folded".to_owned());
+        }
         let (before, after) = (self.read(before)?, self.read(after)?);
         let bytes = write_difference(&before, &after, self.view.into(), self.format.into())
-            .map_err(|error| match error.kind() {
-                io::ErrorKind::Unsupported => "a comparison is written as svg or folded".to_owned(),
-                _ => error.to_string(),
-            })?;
+            .map_err(|error| error.to_string())?;
         Ok((
             bytes,
             format!("compared {} with {}", before.title, after.title),

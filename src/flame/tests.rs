@@ -127,7 +127,7 @@ async fn pushed(at_ms: &[u64]) -> Vec<(Stretch, Parcel)> {
 
 #[tokio::test]
 async fn what_is_sent_one_time_begins_where_it_ended_the_last_time() {
-    // Late by a little each time, as timers are; and one before anything new is known.
+    // Late by a little each time, as timers are; and one much too early.
     let all = pushed(&[25_137, 25_900, 40_160, 55_390]).await;
     let seconds: Vec<(u64, u64)> = all
         .iter()

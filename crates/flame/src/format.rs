@@ -42,6 +42,12 @@ impl Format {
         }
     }
 
+    /// Whether a comparison can be written so.
+    #[must_use]
+    pub fn compares(self) -> bool {
+        matches!(self, Self::Svg | Self::Folded)
+    }
+
     /// Its media type.
     #[must_use]
     pub fn media(self) -> &'static str {
