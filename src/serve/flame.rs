@@ -6,7 +6,7 @@
 mod heat;
 mod query;
 
-use self::query::{GraphQuery, Moments, Past};
+use self::query::{GraphQuery, Moments};
 use crate::message::{FlameAnswer, FlameCall};
 use crate::serve::Shared;
 use crate::serve::error::Refusal;
@@ -23,7 +23,7 @@ use maud::{DOCTYPE, html};
 use serde::{Deserialize, Serialize};
 use std::io;
 use tokio::sync::oneshot;
-use trimtab_flame::ask::{Ask, Because, Outcome, Remembered, Shot, Stretch};
+use trimtab_flame::ask::{Ask, Because, Outcome, Remembered, Shot};
 use trimtab_flame::ladder::Step;
 use trimtab_flame::{Format, Kind, Quality, shoot_own};
 use trimtab_protocol::decision::Action;
@@ -103,22 +103,8 @@ pub(super) async fn change(
     })?;
     let mut shot = compared(&query, shot(&shared, &query)?)?;
     shot.title = format!("{}, change {generation}", shot.title);
-    let span_ns = query.seconds()?.unwrap_or(CHANGE_S) * Past::SECOND_NS;
-    let now = now_ns(&shared);
-    if now < at_ns.saturating_add(2 * Past::SECOND_NS) {
-        return Err(Refusal::Later {
-            after_s: 2,
-            detail: "the first second after the change is not over yet",
-        });
-    }
-    let before = Stretch {
-        from_ns: at_ns.saturating_sub(span_ns),
-        until_ns: at_ns,
-    };
-    let after = Stretch {
-        from_ns: at_ns,
-        until_ns: at_ns.saturating_add(span_ns).min(now),
-    };
+    let Moments { before, after } =
+        query::around(at_ns, query.seconds()?.unwrap_or(CHANGE_S), now_ns(&shared))?;
     let format = shot.format;
     picture(
         &shared,
