@@ -134,6 +134,12 @@ impl FlameArgs {
             return Err("a comparison is written as svg or folded".to_owned());
         }
         let (before, after) = (self.read(before)?, self.read(after)?);
+        if let Some(thread) = &self.thread
+            && before.tree.is_empty()
+            && after.tree.is_empty()
+        {
+            return Err(format!("neither of the two has a thread `{thread}`"));
+        }
         let bytes = write_difference(&before, &after, self.view.into(), self.format.into())
             .map_err(|error| error.to_string())?;
         Ok((
@@ -161,6 +167,10 @@ impl FlameArgs {
                     .map_err(|error| format!("`{name}` is no profile: {error}"))?;
                 (foreign.tree, foreign.kind)
             }
+        };
+        let tree = match &self.thread {
+            Some(thread) => tree.of_thread(thread),
+            None => tree,
         };
         let quality = Quality {
             collector: name.clone(),
@@ -249,6 +259,28 @@ mod tests {
             ..args
         });
         assert_eq!(exit, Exit::Failed, "{err}");
+    }
+
+    #[test]
+    fn one_threads_profiles_are_compared() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let [before, after] = ["before", "after"].map(|name| directory.path().join(name));
+        fs::write(&before, "main;a 90\nmail;b 5\nmail;c 5\n").expect("it is ours");
+        fs::write(&after, "main;a 10\nmail;b 30\nmail;c 10\n").expect("it is ours");
+        let of = |thread: &str| FlameArgs {
+            diff: vec![before.clone(), after.clone()],
+            format: FormatArg::Folded,
+            thread: Some(thread.to_owned()),
+            ..FlameArgs::default()
+        };
+        let (exit, out, _) = run(&of("mail"));
+        assert_eq!(
+            (exit, out.as_str()),
+            (Exit::Done, "mail;b 20 30\nmail;c 20 10\n")
+        );
+        let (exit, _, err) = run(&of("nobody"));
+        assert_eq!(exit, Exit::Failed);
+        assert!(err.contains("thread `nobody`"), "{err}");
     }
 
     #[test]

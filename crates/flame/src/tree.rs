@@ -1,7 +1,7 @@
 //! Named stacks as a tree with numbers: what is drawn, compared and written.
 
 use crate::names::{FrameNames, Names, as_clean};
-use crate::stacks::{Counts, Frame, Stacks};
+use crate::stacks::{Counts, Stacks};
 use hashbrown::{DefaultHashBuilder, HashTable};
 use std::hash::BuildHasher;
 
@@ -82,10 +82,8 @@ impl Tree {
             let Some(above) = above.filter(|_| counted[at]) else {
                 continue;
             };
-            if let (Some(wanted), Some(Frame::Thread { tid, name })) =
-                (thread, stacks.frames().get(*frame))
-                && wanted != stacks.text(*name)
-                && wanted != tid.to_string()
+            if let (Some(wanted), Some(frame)) = (thread, stacks.frames().get(*frame))
+                && stacks.is_thread(*frame, wanted) == Some(false)
             {
                 continue;
             }
@@ -108,7 +106,8 @@ impl Tree {
     }
 
     /// Only the stacks of a thread, by its name at the root or behind its process's.
-    pub(crate) fn of_thread(&self, thread: &str) -> Self {
+    #[must_use]
+    pub fn of_thread(&self, thread: &str) -> Self {
         let mut tree = Self::default();
         self.each_stack(|calls, [first, second]| {
             if calls.iter().take(2).any(|call| *call == thread) {
