@@ -227,7 +227,7 @@ fn an_idle_process_is_remembered_as_idle() {
             if known(&brief) {
                 return brief;
             }
-            thread::sleep(std::time::Duration::from_millis(20));
+            trimtab_sys::perf::wait(&[], 20).expect("it waits");
         }
         panic!("nothing is remembered: {:?}", remembered());
     };
