@@ -28,6 +28,9 @@ const LINE_MAX: u64 = 256 * 1024;
 /// The smallest size allowed in all, in bytes.
 const BYTES_MIN: u64 = 64 * 1024;
 
+/// The most files, however small: each start begins one, and each is looked at by the next.
+const FILES_MAX: usize = 256;
+
 /// Where entries are kept.
 pub trait Ledger: Send + fmt::Debug {
     /// Adds an entry. With `durable` it returns only once the entry would survive a power cut.
@@ -66,6 +69,8 @@ pub struct JsonLines {
     last_sequence: u64,
     lock: Option<File>,
     current: Option<Current>,
+    /// Makes names in the directory durable.
+    keep_names: fn(&Path) -> io::Result<()>,
 }
 
 #[derive(Debug)]
@@ -85,6 +90,7 @@ impl JsonLines {
             last_sequence: 0,
             lock: None,
             current: None,
+            keep_names: |directory| File::open(directory)?.sync_all(),
         }
     }
 
@@ -109,13 +115,18 @@ impl JsonLines {
         let number = names.last().map_or(1, |name| name.number.saturating_add(1));
         self.drop_oldest(&names)?;
         let name = format!("ledger-{number:08}-{}.jsonl", self.boot);
+        let path = self.directory.join(name);
         let file = OpenOptions::new()
             .append(true)
             .create_new(true)
             .mode(0o600)
-            .open(self.directory.join(name))?;
+            .open(&path)?;
         // Without this the file's lines would be durable and its name would not.
-        File::open(&self.directory)?.sync_all()?;
+        if let Err(error) = (self.keep_names)(&self.directory) {
+            // It is empty, and the next entry begins another.
+            drop(fs::remove_file(&path));
+            return Err(error);
+        }
         Ok(Current { file, bytes: 0 })
     }
 
@@ -123,12 +134,15 @@ impl JsonLines {
     fn drop_oldest(&self, names: &[Listed]) -> io::Result<()> {
         let files = || names.iter().filter(|name| name.is_file);
         let mut total: u64 = files().map(|file| file.bytes).sum();
+        let mut count = files().count();
         for file in files() {
-            if total.saturating_add(self.file_bytes_max()) <= self.bytes_max {
+            let has_room = total.saturating_add(self.file_bytes_max()) <= self.bytes_max;
+            if has_room && count < FILES_MAX {
                 break;
             }
             fs::remove_file(&file.path)?;
             total -= file.bytes;
+            count -= 1;
         }
         Ok(())
     }

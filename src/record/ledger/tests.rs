@@ -115,6 +115,35 @@ fn the_end_is_read_from_its_first_whole_line_wherever_it_is_cut() {
 }
 
 #[test]
+fn a_name_that_cannot_be_kept_leaves_no_file_behind() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut ledger = JsonLines::new(directory.path(), "b", 1 << 20);
+    ledger.keep_names = |_| Err(io::Error::other("the disk refuses"));
+    for sequence in 1..=20 {
+        ledger.append(&stored(sequence), true).unwrap_err();
+    }
+    assert_eq!(paths(directory.path()), Vec::<PathBuf>::new());
+    ledger.keep_names = |_| Ok(());
+    ledger.append(&stored(21), true).unwrap();
+    assert_eq!(sequences(directory.path()), (vec![21], Skipped::default()));
+}
+
+#[test]
+fn many_starts_leave_a_bounded_number_of_files() {
+    let directory = tempfile::tempdir().unwrap();
+    let starts = FILES_MAX as u64 + 20;
+    for sequence in 1..=starts {
+        let mut ledger = JsonLines::new(directory.path(), "b", 1 << 30);
+        // What is looked at here is not the disk.
+        ledger.keep_names = |_| Ok(());
+        ledger.append(&stored(sequence), false).unwrap();
+    }
+    assert_eq!(paths(directory.path()).len(), FILES_MAX);
+    let (found, _) = sequences(directory.path());
+    assert_eq!(found.last(), Some(&starts), "the oldest went");
+}
+
+#[test]
 fn a_link_is_neither_followed_nor_read() {
     let directory = tempfile::tempdir().unwrap();
     let outside = directory.path().join("outside");
