@@ -25,11 +25,10 @@ use crate::reload::Reload;
 use crate::sense::{Sense, SenseSettings};
 use crate::serve::{self, Entrance};
 use crate::supervisor::Supervisor;
-use crate::tape::Tape;
+use crate::tape::{self, Tape};
 use crate::tls::TlsFault;
 use crate::view::View;
 use axum::Router;
-use std::fs::File;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
 use std::net::SocketAddr;
@@ -110,7 +109,7 @@ pub async fn run(
     let probes = listen::probes(&config).await?;
     let supervisor = supervisor();
     // The file is made while files may be made; the thread that writes it is shut in with the rest.
-    let recording = config.recording.as_deref().map(File::create);
+    let recording = config.recording.as_deref().map(tape::begin);
     let recording = recording.transpose().map_err(AppError::Record)?;
     let keeper = if caged { shut::shut_in(&config) } else { None };
     let clock: Arc<dyn Clock> = Arc::new(BootClock);

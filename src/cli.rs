@@ -205,7 +205,8 @@ pub struct RunArgs {
     /// Leave the process as the kernel starts it, instead of shutting it in once it serves
     #[arg(long)]
     pub no_cage: bool,
-    /// Write all that the controller is told to this file, for `trimtab replay`; it grows by some kilobytes a tick
+    /// Write all that the controller is told to this file, for `trimtab replay`; it grows by some kilobytes a tick. Where the file is
+    /// there already, a number is put behind the name
     #[arg(long, value_name = "FILE")]
     pub record: Option<PathBuf>,
 }

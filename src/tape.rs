@@ -3,8 +3,10 @@
 //! Decide only queues; a thread writes. A recording with a hole replays to nothing, so when the thread cannot follow or the disk
 //! refuses, the recording ends there, says so once in the log, and the sidecar goes on.
 
-use std::fs::File;
-use std::io::{self, BufWriter, Write};
+use std::ffi::OsString;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufWriter, ErrorKind, Write};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
@@ -15,6 +17,40 @@ use trimtab_core::recording::Line;
 const LINES: usize = 256;
 /// How long the last lines may take when the sidecar ends.
 const FINISH: Duration = Duration::from_millis(300);
+
+/// The highest number that is put behind a name.
+const NUMBERS: u32 = 9_999;
+
+/// Makes the file of a recording. A file that is there is never written to, for it may hold the run that crashed just before: then
+/// the first free number is put behind the name, and the log says so. A pipe or a device holds no run, and is written to.
+///
+/// # Errors
+/// The file cannot be made, or there is no free number.
+pub fn begin(path: &Path) -> io::Result<File> {
+    match create(path) {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+        made => return made,
+    }
+    if fs::metadata(path).is_ok_and(|there| !there.is_file()) {
+        return OpenOptions::new().write(true).open(path);
+    }
+    let mut names = (1..=NUMBERS).map(|number| {
+        let mut name = OsString::from(path);
+        name.push(format!(".{number}"));
+        PathBuf::from(name)
+    });
+    let made = names.find_map(|name| match create(&name) {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => None,
+        made => Some(made.map(|file| (name, file))),
+    });
+    let (name, file) = made.unwrap_or_else(|| Err(ErrorKind::AlreadyExists.into()))?;
+    info!(file = %name.display(), "the recording goes to a new file, for there is one of that name");
+    Ok(file)
+}
+
+fn create(path: &Path) -> io::Result<File> {
+    OpenOptions::new().write(true).create_new(true).open(path)
+}
 
 /// The sending side of a recording.
 #[derive(Debug)]
@@ -91,13 +127,40 @@ mod tests {
         tape.add(Line::Frozen { frozen: true });
         tape.add(Line::Frozen { frozen: false });
         tape.end().await;
-        let text = std::fs::read_to_string(&path).expect("it is there");
+        let text = fs::read_to_string(&path).expect("it is there");
         let lines: Vec<Line> = text
             .lines()
             .map(|line| serde_json::from_str(line).expect("a line"))
             .collect();
         let expected = [true, false].map(|frozen| Line::Frozen { frozen });
         assert_eq!(lines, expected);
+    }
+
+    #[test]
+    fn a_recording_that_is_there_stays_and_the_next_gets_a_number() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("run.jsonl");
+        for run in ["first", "second", "third"] {
+            let mut file = begin(&path).expect("a file");
+            file.write_all(run.as_bytes()).expect("there is room");
+        }
+        let text = |name: &str| {
+            fs::read_to_string(directory.path().join(name)).unwrap_or_else(|_| "none".to_owned())
+        };
+        let names = ["run.jsonl", "run.jsonl.1", "run.jsonl.2", "run.jsonl.3"];
+        assert_eq!(names.map(text), ["first", "second", "third", "none"]);
+    }
+
+    #[test]
+    fn a_link_is_not_followed_and_what_is_no_file_gets_no_number() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let at = |name: &str| directory.path().join(name);
+        std::os::unix::fs::symlink(at("elsewhere"), at("link")).expect("a link");
+        begin(&at("link")).expect("a file beside it");
+        assert!(!at("elsewhere").exists() && at("link.1").exists());
+        begin(directory.path()).expect_err("a directory is no recording");
+        begin(Path::new("/dev/null")).expect("it takes all");
+        assert!(!Path::new("/dev/null.1").exists());
     }
 
     #[tokio::test]

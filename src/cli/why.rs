@@ -83,17 +83,24 @@ impl WhyArgs {
         Ok(Ok(Story {
             pool,
             frozen: status.frozen,
-            change: newest(deeds, is_decision),
-            command: newest(recent.entries, is_command),
+            change: newest(deeds.into_iter().filter(is_decision)),
+            // One list is in its order.
+            command: recent.entries.into_iter().rfind(is_command),
         }))
     }
 }
 
-fn newest(entries: Vec<Entry>, fits: impl Fn(&Entry) -> bool) -> Option<Entry> {
-    entries
-        .into_iter()
-        .filter(fits)
-        .max_by_key(|entry| entry.id.sequence)
+/// The newest of several lists. Numbers are counted anew at each start of the sidecar, so they order only what is of one start; what
+/// is of several is ordered by the clock.
+fn newest(entries: impl Iterator<Item = Entry>) -> Option<Entry> {
+    entries.reduce(|newest, entry| {
+        let is_newer = if entry.id.boot == newest.id.boot {
+            entry.id.sequence > newest.id.sequence
+        } else {
+            entry.at_ms > newest.at_ms
+        };
+        if is_newer { entry } else { newest }
+    })
 }
 
 fn tell(name: &str, story: &Story, out: &mut dyn Write) -> io::Result<()> {
@@ -235,4 +242,61 @@ fn figures(window: &WindowFigures) -> String {
         millis(window.p50_us),
         millis(window.p99_us)
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use trimtab_protocol::decision::{Level, Reason, Regime};
+    use trimtab_protocol::name::HostId;
+    use trimtab_protocol::view::EntryId;
+
+    fn entry(boot: &str, sequence: u64, at_ms: u64) -> Entry {
+        Entry {
+            id: EntryId {
+                boot: boot.to_owned(),
+                sequence,
+            },
+            at_ms,
+            moment_ns: 0,
+            host: HostId::from("demo"),
+            instance: None,
+            pool: None,
+            body: EntryBody::Decision(DecisionRecord {
+                action: Action::Try,
+                reason: Reason::Ample,
+                regime: Regime::Ample,
+                level: Level::Moderate,
+                load: None,
+                profile: "web".to_owned(),
+                evidence: Evidence::default(),
+                expectation: None,
+                change: None,
+                bound_by: Vec::new(),
+            }),
+            text: String::new(),
+        }
+    }
+
+    #[test]
+    fn the_last_change_is_of_this_start_however_long_the_one_before_was() {
+        // A list for each action, oldest first, one after another.
+        let listed = [
+            entry("before", 4_000, 1_000),
+            entry("now", 3, 3_000),
+            entry("before", 4_010, 2_000),
+            entry("now", 12, 3_900),
+            entry("before", 3_900, 900),
+        ];
+        let found = newest(listed.into_iter()).expect("there are some");
+        assert_eq!((found.id.boot.as_str(), found.id.sequence), ("now", 12));
+    }
+
+    #[test]
+    fn within_a_start_the_number_counts_and_not_a_clock_that_was_set() {
+        let listed = [entry("now", 7, 9_000), entry("now", 8, 1_000)];
+        let found = newest(listed.into_iter()).expect("there are some");
+        assert_eq!(found.id.sequence, 8);
+        assert_eq!(newest(std::iter::empty()), None);
+    }
 }

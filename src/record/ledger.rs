@@ -28,6 +28,9 @@ const LINE_MAX: u64 = 256 * 1024;
 /// The smallest size allowed in all, in bytes.
 const BYTES_MIN: u64 = 64 * 1024;
 
+/// The most files, however small: each start begins one, and each is looked at by the next.
+const FILES_MAX: usize = 256;
+
 /// Where entries are kept.
 pub trait Ledger: Send + fmt::Debug {
     /// Adds an entry. With `durable` it returns only once the entry would survive a power cut.
@@ -66,6 +69,8 @@ pub struct JsonLines {
     last_sequence: u64,
     lock: Option<File>,
     current: Option<Current>,
+    /// Makes names in the directory durable.
+    keep_names: fn(&Path) -> io::Result<()>,
 }
 
 #[derive(Debug)]
@@ -85,6 +90,7 @@ impl JsonLines {
             last_sequence: 0,
             lock: None,
             current: None,
+            keep_names: |directory| File::open(directory)?.sync_all(),
         }
     }
 
@@ -109,13 +115,18 @@ impl JsonLines {
         let number = names.last().map_or(1, |name| name.number.saturating_add(1));
         self.drop_oldest(&names)?;
         let name = format!("ledger-{number:08}-{}.jsonl", self.boot);
+        let path = self.directory.join(name);
         let file = OpenOptions::new()
             .append(true)
             .create_new(true)
             .mode(0o600)
-            .open(self.directory.join(name))?;
+            .open(&path)?;
         // Without this the file's lines would be durable and its name would not.
-        File::open(&self.directory)?.sync_all()?;
+        if let Err(error) = (self.keep_names)(&self.directory) {
+            // It is empty, and the next entry begins another.
+            drop(fs::remove_file(&path));
+            return Err(error);
+        }
         Ok(Current { file, bytes: 0 })
     }
 
@@ -123,12 +134,15 @@ impl JsonLines {
     fn drop_oldest(&self, names: &[Listed]) -> io::Result<()> {
         let files = || names.iter().filter(|name| name.is_file);
         let mut total: u64 = files().map(|file| file.bytes).sum();
+        let mut count = files().count();
         for file in files() {
-            if total.saturating_add(self.file_bytes_max()) <= self.bytes_max {
+            let has_room = total.saturating_add(self.file_bytes_max()) <= self.bytes_max;
+            if has_room && count < FILES_MAX {
                 break;
             }
             fs::remove_file(&file.path)?;
             total -= file.bytes;
+            count -= 1;
         }
         Ok(())
     }
@@ -192,7 +206,8 @@ pub fn scan(directory: &Path, each: &mut dyn FnMut(Entry)) -> io::Result<Skipped
     Ok(skipped)
 }
 
-/// Reads the newest part of the ledger in a directory, of about so many bytes, oldest first. Its first line may be half of one.
+/// Reads the newest part of the ledger in a directory, of about so many bytes, oldest first. A line that begins before that part
+/// does not belong to it.
 ///
 /// # Errors
 /// The directory cannot be read. A single bad line or file is counted and skipped.
@@ -237,8 +252,12 @@ fn scan_file(
     if !file.metadata()?.is_file() {
         return Err(io::Error::other("not a regular file"));
     }
-    file.seek(SeekFrom::Start(from))?;
+    // From the byte before, so that a line which begins just there is not taken for the rest of another.
+    file.seek(SeekFrom::Start(from.saturating_sub(1)))?;
     let mut reader = BufReader::new(file);
+    if from > 0 {
+        reader.skip_until(b'\n')?;
+    }
     let mut line = Vec::new();
     loop {
         line.clear();
@@ -306,138 +325,4 @@ fn lock(directory: &Path) -> io::Result<File> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::record::tests::stored;
-    use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
-
-    fn sequences(directory: &Path) -> (Vec<u64>, Skipped) {
-        let mut found = Vec::new();
-        let skipped = scan(directory, &mut |entry| found.push(entry.id.sequence)).unwrap();
-        (found, skipped)
-    }
-
-    fn paths(directory: &Path) -> Vec<PathBuf> {
-        let listed = names(directory).unwrap();
-        listed.into_iter().map(|file| file.path).collect()
-    }
-
-    #[test]
-    fn what_is_appended_is_read_back_over_several_starts() {
-        let directory = tempfile::tempdir().unwrap();
-        let place = directory.path().join("deep/ledger");
-        for (boot, sequence) in [("zz", 1), ("aa", 2)] {
-            let mut ledger = JsonLines::new(&place, boot, 1 << 20);
-            ledger.append(&stored(sequence), true).unwrap();
-            assert_eq!(ledger.last_sequence(), sequence);
-        }
-        assert_eq!(sequences(&place), (vec![1, 2], Skipped::default()));
-    }
-
-    #[test]
-    fn its_files_are_for_their_owner_alone() {
-        let directory = tempfile::tempdir().unwrap();
-        let place = directory.path().join("ledger");
-        let mut ledger = JsonLines::new(&place, "b", 1 << 20);
-        ledger.append(&stored(1), false).unwrap();
-        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
-        assert_eq!(mode(&place), 0o700);
-        assert_eq!(mode(&paths(&place)[0]), 0o600);
-    }
-
-    #[test]
-    fn a_torn_line_is_skipped_and_counted_and_nothing_else_is_lost() {
-        let directory = tempfile::tempdir().unwrap();
-        let mut ledger = JsonLines::new(directory.path(), "b", 1 << 20);
-        for sequence in 1..=3 {
-            ledger.append(&stored(sequence), false).unwrap();
-        }
-        let path = &paths(directory.path())[0];
-        let whole = fs::read(path).unwrap();
-        for cut in 0..whole.len() {
-            fs::write(path, &whole[..cut]).unwrap();
-            let (found, skipped) = sequences(directory.path());
-            let lines = whole[..cut].iter().filter(|&&byte| byte == b'\n').count() as u64;
-            assert_eq!(found.len() as u64, lines, "cut at {cut}");
-            assert!(skipped.lines <= 1, "cut at {cut}");
-        }
-    }
-
-    #[test]
-    fn a_flipped_byte_costs_at_most_the_lines_beside_it() {
-        let directory = tempfile::tempdir().unwrap();
-        let mut ledger = JsonLines::new(directory.path(), "b", 1 << 20);
-        for sequence in 1..=3 {
-            ledger.append(&stored(sequence), false).unwrap();
-        }
-        let path = &paths(directory.path())[0];
-        let whole = fs::read(path).unwrap();
-        for at in 0..whole.len() {
-            let mut broken = whole.clone();
-            broken[at] ^= 0x15;
-            fs::write(path, &broken).unwrap();
-            let (found, _) = sequences(directory.path());
-            assert!(!found.is_empty(), "flipped at {at}");
-        }
-    }
-
-    #[test]
-    fn it_rotates_and_stays_within_its_size() {
-        let directory = tempfile::tempdir().unwrap();
-        let mut ledger = JsonLines::new(directory.path(), "b", BYTES_MIN);
-        for sequence in 1..=2_000 {
-            ledger.append(&stored(sequence), false).unwrap();
-        }
-        let total: u64 = paths(directory.path())
-            .iter()
-            .map(|path| fs::metadata(path).unwrap().size())
-            .sum();
-        assert!(total <= BYTES_MIN, "{total}");
-        assert!(paths(directory.path()).len() > 2);
-        let (found, skipped) = sequences(directory.path());
-        assert_eq!(skipped, Skipped::default());
-        assert_eq!(found.last(), Some(&2_000));
-        assert!(found.is_sorted());
-    }
-
-    #[test]
-    fn a_link_is_neither_followed_nor_read() {
-        let directory = tempfile::tempdir().unwrap();
-        let outside = directory.path().join("outside");
-        fs::write(&outside, "precious").unwrap();
-        let place = directory.path().join("ledger");
-        fs::create_dir(&place).unwrap();
-        symlink(&outside, place.join("ledger-00000001-b.jsonl")).unwrap();
-        let mut ledger = JsonLines::new(&place, "b", 1 << 20);
-        ledger.append(&stored(1), true).unwrap();
-        assert_eq!(fs::read(&outside).unwrap(), b"precious");
-        assert_eq!(sequences(&place), (vec![1], Skipped::default()));
-    }
-
-    #[test]
-    fn two_sidecars_do_not_share_a_directory() {
-        let directory = tempfile::tempdir().unwrap();
-        let mut first = JsonLines::new(directory.path(), "a", 1 << 20);
-        first.append(&stored(1), false).unwrap();
-        let mut second = JsonLines::new(directory.path(), "b", 1 << 20);
-        let error = second.append(&stored(1), false).unwrap_err();
-        assert_eq!(error.kind(), io::ErrorKind::ResourceBusy);
-        drop(first);
-        second
-            .append(&stored(1), false)
-            .expect("the first has let go");
-    }
-
-    #[test]
-    fn a_place_that_comes_back_is_used_again() {
-        let directory = tempfile::tempdir().unwrap();
-        let place = directory.path().join("ledger");
-        fs::write(&place, "in the way").unwrap();
-        let mut ledger = JsonLines::new(&place, "b", 1 << 20);
-        ledger.append(&stored(1), true).unwrap_err();
-        assert_eq!(ledger.last_sequence(), 0);
-        fs::remove_file(&place).unwrap();
-        ledger.append(&stored(2), true).unwrap();
-        assert_eq!(sequences(&place).0, vec![2]);
-    }
-}
+mod tests;

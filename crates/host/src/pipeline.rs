@@ -42,6 +42,7 @@ use std::error::Error;
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::hash::Hash;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::{Arc, OnceLock};
 use std::task::Poll;
@@ -207,6 +208,24 @@ impl<T> Drop for Outlet<T> {
     }
 }
 
+/// Where whoever read from the queue has closed it, the result has nowhere to go. It may panic when it is dropped.
+fn discard<T>(put: Result<(), T>) {
+    if catch_unwind(AssertUnwindSafe(|| drop(put))).is_err() {
+        tracing::warn!("a result that nobody takes panicked when it was dropped");
+    }
+}
+
+/// Tells of trouble; whoever is told may panic, and that is nobody else's trouble.
+fn tell(report: &Report, stage: &PoolName, kind: TroubleKind) {
+    let trouble = Trouble {
+        stage: stage.clone(),
+        kind,
+    };
+    if catch_unwind(AssertUnwindSafe(|| report(trouble))).is_err() {
+        tracing::warn!(%stage, "whoever is told of trouble in a pipeline panicked");
+    }
+}
+
 type Report = Arc<dyn Fn(Trouble) + Send + Sync>;
 type Told = Arc<OnceLock<Box<dyn Fn(Trouble) + Send + Sync>>>;
 type Cell<T> = Arc<OnceLock<Arc<Queue<T>>>>;
@@ -228,10 +247,12 @@ impl<T> Exit<T> {
         let mut putting = pin!(queue.put(item, now_ns));
         let at_once = poll_fn(|context| Poll::Ready(putting.as_mut().poll(context))).await;
         match at_once {
-            // Where whoever read from the queue has closed it, the result has nowhere to go.
-            Poll::Ready(_) => true,
+            Poll::Ready(put) => {
+                discard(put);
+                true
+            }
             Poll::Pending => {
-                drop(putting.await);
+                discard(putting.await);
                 false
             }
         }
@@ -313,7 +334,8 @@ impl<In: Send + 'static, Out: Send + 'static> Builder<In, Out> {
         self.collect(batch, move |item| Some(key(item)), merge)
     }
 
-    /// Who is told of work that failed or panicked. It is called by the worker and must be quick.
+    /// Who is told of work that failed or panicked. It is called by the worker and must be quick. A panic of its own is logged and
+    /// ends nothing.
     pub fn on_trouble(self, report: impl Fn(Trouble) + Send + Sync + 'static) -> Self {
         // The first one stays.
         drop(self.report.set(Box::new(report)));

@@ -1,11 +1,17 @@
-//! Serves the control API on its sockets: few connections, none of which may keep a place without saying anything.
+//! Serves the control API on its sockets: few connections, none of which may keep a place without saying anything, and none at all
+//! before its caller is known.
+
+mod doorstep;
 
 use crate::control::Control;
+use crate::governor::Refusal;
 use crate::router::{self, Caller};
 use crate::socket::Socket;
 use crate::tcp::TcpDoor;
+use doorstep::{Doorstep, Place};
 use hyper::Request;
 use hyper::body::Incoming;
+use hyper::header::{CONNECTION, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -18,7 +24,7 @@ use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
-/// Connections at once on the control socket.
+/// Connections at once on the control socket, and as many over TCP. Those whose caller is not known stand on a doorstep besides.
 pub(crate) const CONTROL_CONNECTIONS: usize = 24;
 /// Connections at once on the operator's socket; its own, so that nobody keeps an operator out.
 pub(crate) const OPERATOR_CONNECTIONS: usize = 8;
@@ -46,57 +52,53 @@ pub(crate) async fn serve(
 ) -> io::Result<Infallible> {
     let listener = UnixListener::from_std(socket.listener.try_clone()?)?;
     let places = Arc::new(Semaphore::new(connections));
+    let doorstep = Doorstep::new(0);
     let pace = Arc::new(Pace::new());
     loop {
         let accepted = listener.accept().await.map(|(stream, _)| stream);
-        let Some((stream, place)) = seated(accepted, &places).await else {
+        let Some(stream) = taken(accepted).await else {
             continue;
         };
-        let caller = if is_trusted(&stream, socket.uid) {
-            caller
+        let host = (Arc::clone(&control), Arc::clone(&pace));
+        if is_trusted(&stream, socket.uid) {
+            let Some(place) = seated(&places) else {
+                continue;
+            };
+            tokio::spawn(async move {
+                converse(stream, host, Proof::Peer(caller)).await;
+                drop(place);
+            });
         } else {
-            Caller::Stranger
-        };
-        let (control, pace) = (Arc::clone(&control), Arc::clone(&pace));
-        tokio::spawn(async move {
-            converse(stream, (control, pace), Proof::Peer(caller)).await;
-            drop(place);
-        });
+            let place = Arc::new(doorstep.enter().await);
+            tokio::spawn(visit(stream, host, (place, Proof::Peer(Caller::Stranger))));
+            tokio::task::yield_now().await;
+        }
     }
 }
 
 /// The same over TCP, where each request says who calls.
 pub(crate) async fn serve_tcp(door: Arc<TcpDoor>, control: Arc<Control>) -> io::Result<Infallible> {
     let listener = TcpListener::from_std(door.listener.try_clone()?)?;
-    let places = Arc::new(Semaphore::new(CONTROL_CONNECTIONS));
+    let doorstep = Doorstep::new(CONTROL_CONNECTIONS);
     let pace = Arc::new(Pace::new());
     loop {
         let accepted = listener.accept().await.map(|(stream, _)| stream);
-        let Some((stream, place)) = seated(accepted, &places).await else {
+        let Some(stream) = taken(accepted).await else {
             continue;
         };
-        let (control, door) = (Arc::clone(&control), Arc::clone(&door));
-        let pace = Arc::clone(&pace);
-        tokio::spawn(async move {
-            converse(stream, (control, pace), Proof::Token(door)).await;
-            drop(place);
-        });
+        let host = (Arc::clone(&control), Arc::clone(&pace));
+        let place = Arc::new(doorstep.enter().await);
+        let proof = Proof::Token(Arc::clone(&door), Arc::clone(&place));
+        tokio::spawn(visit(stream, host, (place, proof)));
+        // It is heard before the next is let in: a crowd that comes all at once would push it from the doorstep unheard.
+        tokio::task::yield_now().await;
     }
 }
 
-/// A connection that was accepted, with a place for it; nothing where there is neither.
-async fn seated<T>(
-    accepted: io::Result<T>,
-    places: &Arc<Semaphore>,
-) -> Option<(T, OwnedSemaphorePermit)> {
+/// A connection that was accepted.
+async fn taken<T>(accepted: io::Result<T>) -> Option<T> {
     match accepted {
-        Ok(stream) => {
-            let place = Arc::clone(places).try_acquire_owned();
-            if place.is_err() {
-                tracing::debug!("a connection was closed: there are too many");
-            }
-            Some((stream, place.ok()?))
-        }
+        Ok(stream) => Some(stream),
         Err(error) => {
             tracing::debug!(%error, "a connection was not accepted");
             tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -105,13 +107,33 @@ async fn seated<T>(
     }
 }
 
+/// A place for a caller who is known.
+fn seated(places: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
+    let place = Arc::clone(places).try_acquire_owned();
+    if place.is_err() {
+        tracing::debug!("a connection was closed: there are too many");
+    }
+    place.ok()
+}
+
+/// A conversation that ends when its place on the doorstep does.
+async fn visit<T>(stream: T, host: (Arc<Control>, Arc<Pace>), (place, proof): (Arc<Place>, Proof))
+where
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    tokio::select! {
+        () = converse(stream, host, proof) => {}
+        () = place.over() => tracing::debug!("a connection was closed: nobody knows who calls"),
+    }
+}
+
 /// How it is known who calls.
 #[derive(Clone)]
 enum Proof {
     /// By the kernel's word, once for the connection.
     Peer(Caller),
-    /// By what each request shows.
-    Token(Arc<TcpDoor>),
+    /// By what each request shows; the first good one gives the connection a seat.
+    Token(Arc<TcpDoor>, Arc<Place>),
 }
 
 /// Lets requests through one after another, and those of a caller without end at a pace: a sidecar that floods takes a known share
@@ -151,18 +173,23 @@ where
         let (control, proof) = (Arc::clone(&control), proof.clone());
         let pace = Arc::clone(&pace);
         async move {
-            pace.turn().await;
-            let judged = match proof {
-                Proof::Peer(caller) => Ok(caller),
-                Proof::Token(door) => door
-                    .judge(request.headers())
-                    .await
-                    .map(|()| Caller::Sidecar),
+            // Whoever is refused takes no turn from the others.
+            let (mut answer, stays) = match judged(proof, &request).await {
+                Ok((Caller::Stranger, _)) => (
+                    router::answer(control, Caller::Stranger, request).await,
+                    false,
+                ),
+                Ok((caller, stays)) => {
+                    pace.turn().await;
+                    (router::answer(control, caller, request).await, stays)
+                }
+                Err(refusal) => (router::refused(&refusal), false),
             };
-            Ok::<_, Infallible>(match judged {
-                Ok(caller) => router::answer(control, caller, request).await,
-                Err(refusal) => router::refused(&refusal),
-            })
+            if !stays {
+                let close = HeaderValue::from_static("close");
+                answer.headers_mut().insert(CONNECTION, close);
+            }
+            Ok::<_, Infallible>(answer)
         }
     });
     let served = http1::Builder::new()
@@ -176,6 +203,23 @@ where
     }
 }
 
+/// Who calls, and whether the connection may stay after the answer.
+async fn judged(proof: Proof, request: &Request<Incoming>) -> Result<(Caller, bool), Refusal> {
+    match proof {
+        Proof::Peer(caller) => Ok((caller, true)),
+        Proof::Token(door, place) => {
+            place.is_judged();
+            match door.judge(request.headers()).await {
+                Ok(()) => Ok((Caller::Sidecar, place.is_good())),
+                Err(refusal) => {
+                    place.is_refused();
+                    Err(refusal)
+                }
+            }
+        }
+    }
+}
+
 /// The host's own user and root are trusted; a peer whose credentials cannot be read is not.
 fn is_trusted(stream: &UnixStream, own_uid: u32) -> bool {
     stream
@@ -186,6 +230,121 @@ fn is_trusted(stream: &UnixStream, own_uid: u32) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::control::{Identity, Setup};
+    use crate::governor::Governor;
+    use crate::registry::Registry;
+    use doorstep::STANDING_TIME;
+    use std::fs::{self, Permissions};
+    use std::os::unix::fs::PermissionsExt;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use trimtab_protocol::name::InstanceId;
+    use trimtab_sys::clock::boot_ns;
+
+    const TOKEN: &str = "0123456789abcdef0123456789abcdef";
+
+    /// A host without parts behind a door of its own.
+    struct Bench {
+        control: Arc<Control>,
+        pace: Arc<Pace>,
+        door: Arc<TcpDoor>,
+        doorstep: Arc<Doorstep>,
+        _directory: tempfile::TempDir,
+    }
+
+    impl Bench {
+        fn new() -> Self {
+            let directory = tempfile::tempdir().expect("a directory");
+            let file = directory.path().join("tokens");
+            fs::write(&file, TOKEN).expect("writable");
+            fs::set_permissions(&file, Permissions::from_mode(0o600)).expect("ours");
+            let door = TcpDoor::open(([127, 0, 0, 1], 0).into(), file).expect("it listens");
+            let (registry, specs) = Registry::new(Vec::new()).expect("no two of a name");
+            let instance = InstanceId::from("run1");
+            let control = Control::new(Setup {
+                identity: Identity {
+                    app: "shop".to_owned(),
+                    version: String::new(),
+                    labels: Default::default(),
+                    started_ns: boot_ns(),
+                },
+                registry,
+                governor: Governor::new(instance, specs, 0, boot_ns()),
+                state_dir: None,
+                freeze_persistent: false,
+                disabled_from_outside: false,
+                runtimes: Vec::new(),
+            });
+            Self {
+                control: Arc::new(control),
+                pace: Arc::new(Pace::new()),
+                door: Arc::new(door),
+                doorstep: Doorstep::new(2),
+                _directory: directory,
+            }
+        }
+
+        /// A connection on which this is said; what is answered until the host closes it.
+        async fn hears(&self, caller: Option<Caller>, said: &str) -> String {
+            let (mut client, server) = tokio::io::duplex(64 * 1024);
+            let place = Arc::new(self.doorstep.enter().await);
+            let proof = match caller {
+                Some(caller) => Proof::Peer(caller),
+                None => Proof::Token(Arc::clone(&self.door), Arc::clone(&place)),
+            };
+            let host = (Arc::clone(&self.control), Arc::clone(&self.pace));
+            let client = async {
+                client.write_all(said.as_bytes()).await.expect("it is read");
+                let mut answer = String::new();
+                client.read_to_string(&mut answer).await.expect("text");
+                answer
+            };
+            tokio::join!(client, visit(server, host, (place, proof))).0
+        }
+    }
+
+    fn ask(shown: &str) -> String {
+        format!("GET /trimtab/v1/state HTTP/1.1\r\nhost: localhost\r\n{shown}\r\n")
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_crowd_that_is_refused_takes_no_turn_from_who_is_known() {
+        let bench = Bench::new();
+        let began = Instant::now();
+        for _ in 0..1_000 {
+            let heard = bench.hears(None, &ask("")).await;
+            assert!(heard.starts_with("HTTP/1.1 401"), "{heard}");
+            let heard = bench.hears(Some(Caller::Stranger), &ask("")).await;
+            assert!(heard.starts_with("HTTP/1.1 403"), "{heard}");
+        }
+        let shown = format!("authorization: Bearer {TOKEN}\r\nconnection: close\r\n");
+        let heard = bench.hears(None, &ask(&shown)).await;
+        assert!(heard.starts_with("HTTP/1.1 200"), "{heard}");
+        assert!(began.elapsed() < Duration::from_secs(1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_never_says_anything_whole_is_left_soon() {
+        let bench = Bench::new();
+        for said in ["", "GET /trimtab/v1/state HTTP/1.1\r\nhost: loc"] {
+            let began = Instant::now();
+            assert_eq!(bench.hears(None, said).await, "");
+            assert_eq!(began.elapsed(), STANDING_TIME);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_is_known_may_take_its_time() {
+        let bench = Bench::new();
+        let shown = format!("authorization: Bearer {TOKEN}\r\n");
+        let began = Instant::now();
+        let heard = bench.hears(None, &ask(&shown)).await;
+        assert!(heard.starts_with("HTTP/1.1 200"), "{heard}");
+        assert!(!heard.contains("connection: close"), "{heard}");
+        assert!(
+            began.elapsed() >= HEADER_TIME,
+            "it was kept for a second call"
+        );
+    }
 
     #[tokio::test(start_paused = true)]
     async fn who_asks_now_and_then_never_waits_and_who_floods_is_held_to_the_pace() {

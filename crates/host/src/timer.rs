@@ -6,7 +6,10 @@
 //! sleep again, at most once in the length of a timeout. Only an entry nearer than all others makes it wake at once.
 //!
 //! Time is tokio's, so it is a few milliseconds late and never early. The task runs on the runtime of whoever came
-//! first, and ends when nothing waits; when that runtime ends, those who wait are woken and start it on theirs.
+//! first, and ends when nothing waits; when that runtime ends, those who wait are woken and start it on theirs. A runtime
+//! that is kept and polled by nobody ends without a word, so a thread looks after the task: see [`guard`].
+
+mod guard;
 
 use crate::deadline::{Deadline, as_ns};
 use crate::sharded::{self, Sharded};
@@ -15,6 +18,8 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -28,6 +33,11 @@ pub(crate) struct Sweeper {
     swept_ns: AtomicU64,
     runs: AtomicBool,
     nearer: Notify,
+    /// The number of the task that looks. One that comes back from a runtime that stood still finds another number here, and goes.
+    /// Held while deadlines are looked through, so that two tasks never tell each other's time.
+    era: Mutex<u64>,
+    /// Whether the guard knows it.
+    guarded: AtomicBool,
 }
 
 #[derive(Default)]
@@ -54,6 +64,8 @@ impl Sweeper {
             swept_ns: AtomicU64::new(0),
             runs: AtomicBool::new(false),
             nearer: Notify::new(),
+            era: Mutex::new(0),
+            guarded: AtomicBool::new(false),
         })
     }
 
@@ -123,18 +135,64 @@ impl Sweeper {
 
     /// Starts the task unless it runs.
     fn start(self: &Arc<Self>) {
-        if !self.runs.swap(true, Ordering::SeqCst) {
-            tokio::spawn(run(Arc::clone(self)));
+        if self.runs.load(Ordering::SeqCst) {
+            return;
         }
+        let runtime = Handle::current();
+        let mut reign = Reign {
+            sweeper: Some(Arc::clone(self)),
+            era: 0,
+        };
+        if !self.takes_over(&mut reign.era) {
+            reign.sweeper = None;
+            return;
+        }
+        if !self.guarded.swap(true, Ordering::SeqCst) {
+            guard::watch(self);
+        }
+        // A runtime that is ending drops the task at once, and with it the reign.
+        runtime.spawn(run(reign));
     }
 
-    /// Wakes those whose time is up, and answers the nearest deadline of the others.
-    fn sweep(&self) -> Option<u64> {
+    /// Makes the caller's the task that looks, unless there is one.
+    fn takes_over(&self, era: &mut u64) -> bool {
+        let current = self.era();
+        *era = *current;
+        !self.runs.swap(true, Ordering::SeqCst)
+    }
+
+    /// Nobody looks any more, if the task of this era did.
+    fn stands_down(&self, era: u64) -> bool {
+        let current = self.era();
+        if *current != era {
+            return false;
+        }
         self.looks_ns.store(NEVER, Ordering::SeqCst);
-        let now_ns = as_ns(Instant::now().saturating_duration_since(self.base));
-        self.swept_ns.fetch_max(now_ns, Ordering::AcqRel);
+        self.runs.store(false, Ordering::SeqCst);
+        true
+    }
+
+    /// Whatever task looked is one of the past.
+    fn depose(&self) {
+        let mut current = self.era();
+        *current += 1;
+        self.looks_ns.store(NEVER, Ordering::SeqCst);
+        self.runs.store(false, Ordering::SeqCst);
+        // It must not be the one who hears of what comes from now on.
+        self.nearer.notify_waiters();
+    }
+
+    /// Wakes those whose time is up, and answers the nearest deadline of the others. Nothing where another task does so by now.
+    fn sweep(&self, era: u64) -> Option<Nearest> {
         let mut late = Vec::new();
         let mut nearest = None;
+        let current = self.era();
+        if *current != era {
+            return None;
+        }
+        self.looks_ns.store(NEVER, Ordering::SeqCst);
+        let now_ns = self.now_ns();
+        self.swept_ns.fetch_max(now_ns, Ordering::AcqRel);
         for shard in self.shards.iter() {
             let mut held = shard.lock().unwrap_or_else(PoisonError::into_inner);
             while let Some(first) = held.waiting.first_entry() {
@@ -146,8 +204,36 @@ impl Sweeper {
                 late.push(first.remove());
             }
         }
+        // Whoever came between the look and this store found `NEVER` and left word, which ends the wait at once.
+        self.looks_ns
+            .store(nearest.unwrap_or(NEVER), Ordering::SeqCst);
+        drop(current);
         late.into_iter().for_each(Waker::wake);
-        nearest
+        Some(nearest.map_or(Nearest::None, Nearest::At))
+    }
+
+    /// Wakes those who are overdue by so much, for the task that should have done so stands still: they start another on their own
+    /// runtime. Whether there is anything to look after any more.
+    fn tend(&self, margin: Duration) -> bool {
+        let late_ns = self.now_ns().saturating_sub(as_ns(margin));
+        let mut overdue: Vec<Waker> = Vec::new();
+        for shard in self.shards.iter() {
+            let held = shard.lock().unwrap_or_else(PoisonError::into_inner);
+            let late = held.waiting.range(..=(late_ns, u64::MAX));
+            overdue.extend(late.map(|(_, waker)| waker.clone()));
+        }
+        if !overdue.is_empty() {
+            self.depose();
+            overdue.into_iter().for_each(Waker::wake);
+        }
+        self.guarded.store(false, Ordering::SeqCst);
+        // Whoever starts the task from now on makes it known anew.
+        let is_needed = self.runs.load(Ordering::SeqCst) || !self.is_empty();
+        is_needed && !self.guarded.swap(true, Ordering::SeqCst)
+    }
+
+    fn now_ns(&self) -> u64 {
+        as_ns(Instant::now().saturating_duration_since(self.base))
     }
 
     fn is_empty(&self) -> bool {
@@ -155,6 +241,10 @@ impl Sweeper {
             let held = shard.lock().unwrap_or_else(PoisonError::into_inner);
             held.waiting.is_empty()
         })
+    }
+
+    fn era(&self) -> MutexGuard<'_, u64> {
+        self.era.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock(&self, shard: usize) -> MutexGuard<'_, Shard> {
@@ -175,36 +265,55 @@ impl fmt::Debug for Ticket {
     }
 }
 
-async fn run(sweeper: Arc<Sweeper>) {
-    let mut stopped = Stopped(Some(sweeper.clone()));
-    loop {
-        if let Some(due_ns) = sweeper.sweep() {
-            // Whoever comes between the sweep and this store finds `NEVER` and leaves word, which ends the wait at once.
-            sweeper.looks_ns.store(due_ns, Ordering::SeqCst);
-            let at = sweeper.base + std::time::Duration::from_nanos(due_ns);
-            // Either way it is time to look.
-            drop(tokio::time::timeout_at(at, sweeper.nearer.notified()).await);
-            continue;
-        }
-        sweeper.runs.store(false, Ordering::SeqCst);
-        if sweeper.is_empty() || sweeper.runs.swap(true, Ordering::SeqCst) {
-            // Nothing waits, or whoever came last has started another.
-            stopped.0 = None;
-            return;
-        }
-    }
+/// What a look through the deadlines found ahead.
+enum Nearest {
+    At(u64),
+    None,
 }
 
-/// The runtime that the task ran on has ended: those who wait are woken, and start it on their own.
-struct Stopped(Option<Arc<Sweeper>>);
+async fn run(mut reign: Reign) {
+    let Some(sweeper) = reign.sweeper.clone() else {
+        return;
+    };
+    loop {
+        // Made before the look, so that it hears of being deposed after it.
+        let nearer = sweeper.nearer.notified();
+        let is_done = match sweeper.sweep(reign.era) {
+            Some(Nearest::At(due_ns)) => {
+                let at = sweeper.base + Duration::from_nanos(due_ns);
+                // Either way it is time to look.
+                drop(tokio::time::timeout_at(at, nearer).await);
+                continue;
+            }
+            Some(Nearest::None) => sweeper.stands_down(reign.era) && sweeper.is_empty(),
+            None => false,
+        };
+        if is_done {
+            break;
+        }
+        if !sweeper.takes_over(&mut reign.era) {
+            // Another looks. It may have been told of something by a word that came here.
+            sweeper.nearer.notify_one();
+            break;
+        }
+    }
+    reign.sweeper = None;
+}
 
-impl Drop for Stopped {
+/// The task of an era. Where it is dropped with its runtime, those who wait are woken, and start another on their own.
+struct Reign {
+    sweeper: Option<Arc<Sweeper>>,
+    era: u64,
+}
+
+impl Drop for Reign {
     fn drop(&mut self) {
-        let Some(sweeper) = self.0.take() else {
+        let Some(sweeper) = self.sweeper.take() else {
             return;
         };
-        sweeper.looks_ns.store(NEVER, Ordering::SeqCst);
-        sweeper.runs.store(false, Ordering::SeqCst);
+        if !sweeper.stands_down(self.era) {
+            return;
+        }
         for shard in sweeper.shards.iter() {
             let held = shard.lock().unwrap_or_else(PoisonError::into_inner);
             let wakers: Vec<Waker> = held.waiting.values().cloned().collect();
@@ -218,7 +327,6 @@ impl Drop for Stopped {
 mod tests {
     use super::*;
     use std::future::poll_fn;
-    use std::time::Duration;
 
     const SECOND: Duration = Duration::from_secs(1);
 
@@ -263,6 +371,70 @@ mod tests {
         tokio::time::sleep(SECOND * 2).await;
         assert!(sweeper.is_empty());
         assert!(!sweeper.runs.load(Ordering::SeqCst));
+    }
+
+    /// Polled while it is in use, and then kept.
+    fn idle() -> tokio::runtime::Runtime {
+        tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .expect("a runtime")
+    }
+
+    /// Leaves a deadline of an hour behind, with the task on this runtime.
+    async fn arm_far_ahead(sweeper: &Arc<Sweeper>) {
+        let waits = wait(sweeper, Instant::now() + SECOND * 3_600);
+        drop(tokio::time::timeout(Duration::from_millis(1), waits).await);
+        assert!(sweeper.runs.load(Ordering::SeqCst));
+    }
+
+    #[test]
+    fn a_runtime_that_is_kept_and_not_polled_strands_nobody_on_another() {
+        let sweeper = Sweeper::new();
+        let (stands, lives) = (idle(), idle());
+        let ends = async |what: &str| {
+            let waits = wait(&sweeper, Instant::now() + SECOND / 20);
+            let ended = tokio::time::timeout(SECOND * 30, waits).await;
+            ended.unwrap_or_else(|_| panic!("{what}: a deadline was never told"));
+        };
+        stands.block_on(arm_far_ahead(&sweeper));
+        lives.block_on(ends("beside a runtime that stands still"));
+        lives.block_on(ends("with a task of its own"));
+        // The old task comes back, sees that there is another, and goes.
+        stands.block_on(tokio::task::yield_now());
+        lives.block_on(ends("after the old one came back"));
+        drop(stands);
+        assert!(sweeper.runs.load(Ordering::SeqCst), "one still looks");
+        lives.block_on(ends("after the old one's runtime ended"));
+    }
+
+    #[test]
+    fn who_waits_alone_beside_a_runtime_that_stands_still_is_woken_without_anybody_else_coming() {
+        let sweeper = Sweeper::new();
+        let (stands, lives) = (idle(), idle());
+        stands.block_on(async {
+            let waits = wait(&sweeper, Instant::now() + SECOND / 20);
+            drop(tokio::time::timeout(Duration::from_millis(1), waits).await);
+        });
+        // Later than what the task waits for, so nothing is said to it.
+        let waits = async { wait(&sweeper, Instant::now() + SECOND / 10).await };
+        let ended = lives.block_on(async { tokio::time::timeout(SECOND * 30, waits).await });
+        ended.expect("the deadline is told");
+    }
+
+    #[test]
+    fn a_wait_outside_any_runtime_spoils_nothing_for_others() {
+        let sweeper = Sweeper::new();
+        let far = Instant::now() + SECOND * 3_600;
+        let outside = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            let (mut ticket, mut deadline) = (None, Deadline::at(far));
+            let context = &mut Context::from_waker(Waker::noop());
+            sweeper.poll(&mut ticket, &mut deadline, context).is_ready()
+        }));
+        outside.expect_err("there is nothing to wait with");
+        let waits = async { wait(&sweeper, Instant::now() + SECOND / 20).await };
+        let ended = idle().block_on(async { tokio::time::timeout(SECOND * 30, waits).await });
+        ended.expect("the deadline is told");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! A stage that collects: pieces come one by one and leave as batches.
 
 use super::queue::{Leave, Queue, Taken};
-use super::{Exit, Report, Trouble, TroubleKind};
+use super::{Exit, Report, TroubleKind, tell};
 use crate::batch::{Batch, Linger};
 use crate::counters::reading::Reader;
 use crate::counters::{Outcome, Stint};
@@ -151,8 +151,7 @@ impl<T: Send + 'static> Collector<T> {
             self.open.fetch_add(1, Ordering::Relaxed);
         } else {
             self.queue.counters.end(stint, Outcome::Failed, boot_ns());
-            let (stage, kind) = (self.name.clone(), TroubleKind::Panicked);
-            (self.report)(Trouble { stage, kind });
+            tell(&self.report, &self.name, TroubleKind::Panicked);
         }
     }
 

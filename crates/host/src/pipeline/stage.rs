@@ -2,7 +2,7 @@
 
 use super::order::Order;
 use super::queue::{Gone, Leave, Queue, Taken};
-use super::{Exit, Report, Trouble, TroubleKind};
+use super::{Exit, Report, TroubleKind, tell};
 use crate::counters::reading::Reader;
 use crate::counters::{Outcome, RUNNING_MAX};
 use crate::dial::{Dial, DialKnob};
@@ -146,7 +146,10 @@ impl<I: Send + 'static, O: Send + 'static> Core<I, O> {
         let (runtime, work) = (runtime.clone(), Arc::new(work));
         let hire = move |core: Arc<Self>| {
             let work = Arc::clone(&work);
-            runtime.spawn(async move { core.keep_working(&*work).await });
+            runtime.spawn(async move {
+                let worker = Worker(core);
+                worker.0.keep_working(&*work).await;
+            });
         };
         // It is started once, when the pipeline is built.
         drop(self.hire.set(Box::new(hire)));
@@ -166,7 +169,7 @@ impl<I: Send + 'static, O: Send + 'static> Core<I, O> {
         }
     }
 
-    async fn keep_working<F, W>(self: Arc<Self>, work: &F)
+    async fn keep_working<F, W>(&self, work: &F)
     where
         F: Fn(I) -> W + Sync,
         W: Future<Output = Result<Yield<O>, Failure>> + Send,
@@ -211,19 +214,19 @@ impl<I: Send + 'static, O: Send + 'static> Core<I, O> {
             ticket,
             stint,
         } = taken;
-        self.busy.fetch_add(1, Ordering::Relaxed);
+        let busy = Busy::of(&self.busy);
         let (outcome, result) = match self.contained(|| work(item)).await {
             Ok(Ok(result)) => (Outcome::Completed, Some(result)),
             Ok(Err(error)) => {
-                self.tell(TroubleKind::Failed(error));
+                tell(&self.report, &self.name, TroubleKind::Failed(error));
                 (Outcome::Failed, None)
             }
             Err(Panicked) => {
-                self.tell(TroubleKind::Panicked);
+                tell(&self.report, &self.name, TroubleKind::Panicked);
                 (Outcome::Failed, None)
             }
         };
-        self.busy.fetch_sub(1, Ordering::Relaxed);
+        drop(busy);
         let now_ns = boot_ns();
         self.queue.counters.end(stint, outcome, now_ns);
         match &self.order {
@@ -254,7 +257,7 @@ impl<I: Send + 'static, O: Send + 'static> Core<I, O> {
         }
     }
 
-    /// Runs work whose panic ends nothing but itself.
+    /// Runs work whose panic ends nothing but itself. What it holds goes within its last poll, or while it unwinds.
     async fn contained<W: Future>(&self, begin: impl FnOnce() -> W) -> Result<W::Output, Panicked> {
         let begun = catch_unwind(AssertUnwindSafe(begin)).map_err(|_| Panicked)?;
         let mut work = pin!(begun);
@@ -272,10 +275,33 @@ impl<I: Send + 'static, O: Send + 'static> Core<I, O> {
         })
         .await
     }
+}
 
-    fn tell(&self, kind: TroubleKind) {
-        let stage = self.name.clone();
-        (self.report)(Trouble { stage, kind });
+/// A worker is busy, until this is dropped.
+struct Busy<'a>(&'a AtomicU64);
+
+impl<'a> Busy<'a> {
+    fn of(busy: &'a AtomicU64) -> Self {
+        busy.fetch_add(1, Ordering::Relaxed);
+        Self(busy)
+    }
+}
+
+impl Drop for Busy<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A worker. Where one dies of a panic in spite of all another takes its place, so that the stage neither loses it nor waits for it.
+struct Worker<I: Send + 'static, O: Send + 'static>(Arc<Core<I, O>>);
+
+impl<I: Send + 'static, O: Send + 'static> Drop for Worker<I, O> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.alive.fetch_sub(1, Ordering::AcqRel);
+            self.0.fill_up();
+        }
     }
 }
 

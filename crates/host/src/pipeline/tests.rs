@@ -318,3 +318,87 @@ async fn a_stage_that_cannot_be_is_refused() {
         .build();
     assert!(matches!(none, Err(BuildError::Bounds { .. })));
 }
+
+/// Work that fails in each way there is, told to somebody who panics.
+#[tokio::test(start_paused = true)]
+async fn who_panics_when_told_of_trouble_stops_no_worker() {
+    for ordered in [false, true] {
+        let stage = Stage::new("fragile").workers(2, 1..=2);
+        let stage = if ordered { stage.ordered(2) } else { stage };
+        let (pipeline, mut outlet) = Pipeline::<u64>::builder()
+            .on_trouble(|trouble| panic!("told of {trouble:?}"))
+            .stage(stage, |number| {
+                assert!(number % 5 != 1, "before it has begun");
+                async move {
+                    assert!(number % 5 != 2, "while it runs");
+                    if number % 5 == 3 {
+                        return Err(io::Error::other("an error"));
+                    }
+                    Ok(number)
+                }
+            })
+            .build_with_outlet(100)
+            .unwrap();
+        for number in 0..50 {
+            let sent = tokio::time::timeout(Duration::from_secs(60), pipeline.send(number));
+            sent.await.expect("the workers go on").unwrap();
+        }
+        let closed = tokio::time::timeout(Duration::from_secs(60), pipeline.close());
+        closed.await.expect("all goes through");
+        assert_eq!(all(&mut outlet).await.len(), 20);
+        let figures = figures(&pipeline, "fragile");
+        assert_eq!(figures.counters.failed, Some(30));
+        assert_eq!(figures.gauges.busy, Some(0), "nobody is busy any more");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_panics_when_told_of_trouble_costs_no_batch() {
+    let (pipeline, mut outlet) = Pipeline::<u64>::builder()
+        .on_trouble(|trouble| panic!("told of {trouble:?}"))
+        .batch_by_key(
+            Batch::new("batch")
+                .size(3, 1..=10)
+                .linger_ms(1_000, 0..=1_000),
+            |number| {
+                assert!(*number != 2, "no key");
+                *number
+            },
+            |_, _| (),
+        )
+        .build_with_outlet(10)
+        .unwrap();
+    for number in 0..5 {
+        pipeline.send(number).await.unwrap();
+    }
+    let closed = tokio::time::timeout(Duration::from_secs(60), pipeline.close());
+    closed.await.expect("all goes through");
+    assert_eq!(all(&mut outlet).await, [vec![0, 1, 3], vec![4]]);
+}
+
+/// Panics when it is dropped.
+struct Touchy;
+
+impl Drop for Touchy {
+    fn drop(&mut self) {
+        assert!(std::thread::panicking(), "touched");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_panics_when_nobody_takes_it_ends_no_worker() {
+    let (pipeline, outlet) = Pipeline::<()>::builder()
+        .stage(
+            Stage::new("touchy").workers(1, 1..=1).ordered(1),
+            |()| async { Ok::<_, Infallible>(Touchy) },
+        )
+        .build_with_outlet(10)
+        .unwrap();
+    drop(outlet);
+    for _ in 0..5 {
+        pipeline.send(()).await.unwrap();
+    }
+    let closed = tokio::time::timeout(Duration::from_secs(60), pipeline.close());
+    closed.await.expect("all goes through");
+    assert_eq!(figures(&pipeline, "touchy").gauges.busy, Some(0));
+}

@@ -6,7 +6,8 @@ use crate::part::Fake;
 use crate::{Bench, builder};
 use serde_json::json;
 use std::fs::{self, Permissions};
-use std::net::SocketAddr;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use trimtab_host::host::{HostError, TcpError};
@@ -141,4 +142,88 @@ fn a_host_listens_on_loopback_alone_and_only_with_tokens() {
         );
         assert!(!error.to_string().contains(TOKEN));
     }
+}
+
+/// A connection that stays open for as long as the host lets it.
+fn linger(address: SocketAddr, bytes: &[u8]) -> TcpStream {
+    let mut stream = TcpStream::connect(address).expect("it listens");
+    stream
+        .set_read_timeout(Some(crate::LONG))
+        .expect("a hang guard");
+    stream.write_all(bytes).expect("it is read");
+    stream
+}
+
+fn ask(shown: &str) -> String {
+    format!("GET /trimtab/v1/state HTTP/1.1\r\nhost: localhost\r\n{shown}\r\n")
+}
+
+/// The head of one answer and nothing beyond its body, where the connection stays open.
+fn status_of_one_answer(stream: &mut TcpStream) -> u16 {
+    let mut text = Vec::new();
+    let mut byte = [0];
+    while !text.ends_with(b"\r\n\r\n") {
+        stream.read_exact(&mut byte).expect("an answer");
+        text.push(byte[0]);
+    }
+    let head = String::from_utf8(text).expect("text").to_lowercase();
+    let length = head.split_once("content-length: ").expect("a length").1;
+    let length = length.split("\r\n").next().expect("a line");
+    let mut body = vec![0; length.parse().expect("a number")];
+    stream.read_exact(&mut body).expect("a body");
+    let status = head.split(' ').nth(1).expect("a status");
+    status.parse().expect("a number")
+}
+
+#[test]
+fn a_crowd_without_a_token_keeps_nobody_with_one_out() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (_bench, address, _) = bench(directory.path());
+    let kept = &mut linger(address, ask(GOOD).as_bytes());
+    assert_eq!(status_of_one_answer(kept), 200);
+    let mut crowd = Vec::new();
+    for number in 0..60 {
+        // Some say nothing, some show no token, some a wrong one, and some never come to an end.
+        crowd.push(match number % 4 {
+            0 => linger(address, b""),
+            1 => linger(address, ask("").as_bytes()),
+            2 => linger(address, ask("authorization: Bearer no\r\n").as_bytes()),
+            _ => linger(address, b"GET /trimtab/v1/state HTTP/1.1\r\nhost: loc"),
+        });
+    }
+    for _ in 0..5 {
+        let closing = format!("{GOOD}connection: close\r\n");
+        let reply = raw_tcp(address, ask(&closing).as_bytes());
+        assert_eq!(reply.status, 200, "a new connection that shows it");
+        kept.write_all(ask(GOOD).as_bytes()).expect("it is open");
+        assert_eq!(status_of_one_answer(kept), 200, "one that has shown it");
+        for _ in 0..10 {
+            crowd.push(linger(address, ask("").as_bytes()));
+        }
+    }
+}
+
+#[test]
+fn who_shows_no_token_is_answered_once_and_left() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (_bench, address, _) = bench(directory.path());
+    for shown in ["", "authorization: Bearer no\r\n"] {
+        let twice = ask(shown).repeat(2);
+        let reply = raw_tcp(address, twice.as_bytes());
+        assert_eq!(reply.status, 401, "{shown:?}");
+        assert!(reply.head.contains("connection: close"), "{}", reply.head);
+        assert!(!reply.body.contains("HTTP/1.1"), "{}", reply.body);
+    }
+    let elsewhere = ask(GOOD).replace("localhost", "evil.example");
+    let reply = raw_tcp(address, elsewhere.as_bytes());
+    assert_eq!(reply.status, 403);
+    assert!(reply.head.contains("connection: close"), "{}", reply.head);
+    // A token that is taken out ends the connections that it opened as well.
+    let kept = &mut linger(address, ask(GOOD).as_bytes());
+    assert_eq!(status_of_one_answer(kept), 200);
+    put(directory.path(), &TOKEN.replace('0', "9"), 0o600);
+    kept.write_all(ask(GOOD).as_bytes()).expect("it is open");
+    let mut rest = String::new();
+    kept.read_to_string(&mut rest).expect("it ends");
+    assert!(rest.starts_with("HTTP/1.1 401"), "{rest}");
 }
