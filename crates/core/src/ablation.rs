@@ -53,11 +53,15 @@ pub enum Part {
     Hopeless,
     /// No step down that the curve says to lose, however little waits at the moment.
     KnownLoss,
+    /// No climb to sizes that were seen to do less.
+    KnownClimb,
+    /// A direction rests the longer, the more a trial in it has lost.
+    PricedRest,
 }
 
 impl Part {
     /// All parts, with the names by which they are left out.
-    pub const ALL: [(&'static str, Self); 23] = [
+    pub const ALL: [(&'static str, Self); 25] = [
         ("climb", Self::Climb),
         ("rise", Self::Rise),
         ("look-back", Self::LookBack),
@@ -81,6 +85,8 @@ impl Part {
         ("hanging", Self::Hanging),
         ("hopeless", Self::Hopeless),
         ("known-loss", Self::KnownLoss),
+        ("known-climb", Self::KnownClimb),
+        ("priced-rest", Self::PricedRest),
     ];
 }
 

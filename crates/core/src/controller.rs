@@ -318,6 +318,7 @@ impl Controller {
                     .push((Some(name.clone()), self.bare_record(&name, &choice)));
             }
         }
+        self.others.pause();
         self.others.give_up(Some(absence), &mut round);
         // The lease is still renewed: the host may well be there, and only its answer be late.
         let lease = match (self.settings.mode, self.lease) {
@@ -413,6 +414,7 @@ impl Controller {
             self.tuners
                 .values_mut()
                 .for_each(|tuner| tuner.forget_window(now));
+            self.others.pause();
         }
     }
 

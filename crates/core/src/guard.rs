@@ -199,10 +199,9 @@ pub fn review(proposal: &Proposal, context: &Context<'_>) -> Result<Permitted, V
     }
     rate(proposal, context)?;
     if context.level == Level::Conservative && levelled {
-        return Err(Veto::new(Reason::LevelForbids {
-            level: context.level,
-            load: context.load,
-        }));
+        let (level, load) = (context.level, context.load);
+        let reason = Reason::LevelForbids { level, load };
+        return Err(Veto::cited(reason, &context.profile.levels.moderate));
     }
     harm(proposal, context)?;
     let range = range_of(knob_name.as_str(), context.profile);
@@ -379,7 +378,8 @@ fn harm(proposal: &Proposal, context: &Context<'_>) -> Result<(), Veto> {
     Ok(())
 }
 
-/// Shortens a step to the ratios of level and host; one unit is always allowed where the host's own ratio does.
+/// Shortens a step to the ratios of level and host. One unit is always allowed, as the host allows it: else a small value
+/// could never move.
 fn step_limit(wanted: u64, current: u64, knob: &KnobState, level: Level) -> u64 {
     #[cfg(test)]
     if has(Fault::NoStep) {
@@ -391,10 +391,10 @@ fn step_limit(wanted: u64, current: u64, knob: &KnobState, level: Level) -> u64 
     let now = fraction(current);
     if wanted > current {
         let farthest = whole(libm::floor(now * ratio)).max(current.saturating_add(unit));
-        wanted.min(farthest).min(whole(libm::floor(now * host)))
+        wanted.min(farthest)
     } else {
         let farthest = whole(libm::ceil(now / ratio)).min(current.saturating_sub(unit));
-        wanted.max(farthest).max(whole(libm::ceil(now / host)))
+        wanted.max(farthest)
     }
 }
 
@@ -664,6 +664,30 @@ mod tests {
         );
     }
 
+    #[test]
+    fn one_unit_is_always_a_step_however_small_the_value() {
+        let profile = profile();
+        let step = |from: u64, (unit, max_ratio_bp): (u64, u32), wanted: u64| {
+            let mut pool = pool(from);
+            for knob in pool.knobs.values_mut() {
+                (knob.min, knob.granularity, knob.max_ratio_bp) = (0, unit, max_ratio_bp);
+                // The baseline is reached at any step.
+                knob.baseline = KnobValue::Integer(100);
+            }
+            let direction = if wanted > from {
+                Direction::Up
+            } else {
+                Direction::Down
+            };
+            reviewed(&pool, &profile, &proposal(wanted, direction), |_| ())
+        };
+        assert_eq!(step(1, (1, 15_000), 2), Ok(2));
+        assert_eq!(step(0, (1, 20_000), 9), Ok(1));
+        assert_eq!(step(4, (4, 15_000), 20), Ok(8));
+        assert_eq!(step(2, (1, 15_000), 1), Ok(1));
+        assert_eq!(step(10, (1, 15_000), 20), Ok(15));
+    }
+
     proptest! {
         #[test]
         fn whatever_is_proposed_stays_within_bounds_ratio_and_grid(
@@ -697,7 +721,8 @@ mod tests {
                 let to = permitted.value();
                 prop_assert!((knob.min..=knob.max).contains(&to), "{to} outside the host's bounds");
                 prop_assert_eq!((to - knob.min) % unit, 0);
-                prop_assert!(u128::from(to.max(from)) * 10_000 <= u128::from(to.min(from)) * u128::from(ratio_bp.max(10_000)));
+                let by_ratio = u128::from(to.max(from)) * 10_000 <= u128::from(to.min(from)) * u128::from(ratio_bp.max(10_000));
+                prop_assert!(by_ratio || to.abs_diff(from) <= unit, "{from} to {to}");
                 prop_assert_eq!(to > from, up);
                 prop_assert_ne!(to, from);
                 let bounds = Bounds::of(&knob, &profile);

@@ -172,6 +172,8 @@ pub struct Policy {
     changed_s: f64,
     began_s: Option<f64>,
     steps: u32,
+    /// Whether no size was taken back and no trial undone so far, so that the profile's word on where to go first still holds.
+    unproven: bool,
     first_look_done: bool,
     roomy: bool,
     cpu_ticks: u32,
@@ -219,6 +221,7 @@ impl Default for Policy {
             changed_s: 0.0,
             began_s: None,
             steps: 0,
+            unproven: true,
             first_look_done: false,
             roomy: false,
             cpu_ticks: 0,
@@ -301,6 +304,7 @@ impl Policy {
             (proposal.value, sight.now_s + RETURN_S, reason)
         });
         self.steps = self.steps.saturating_add(1);
+        self.unproven &= to > from;
         self.changed_s = sight.now_s;
         self.tally = Tally::default();
         claim
@@ -331,6 +335,7 @@ impl Policy {
 
     /// A trial was undone, by whomever: what was being measured is about neither size.
     pub fn undone(&mut self, now_s: f64) {
+        self.unproven = false;
         self.changed_s = now_s;
         self.tally = Tally::default();
     }

@@ -36,7 +36,7 @@ impl<T> Cited<T> {
 /// The range of one knob and where to begin.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct KnobRange {
-    /// The size to go to first when the pool is short of it.
+    /// Where to go first: workers when the pool is short of them, any other knob on its way from the baseline.
     pub start: Cited<u64>,
     /// The smallest value.
     pub min: Cited<u64>,

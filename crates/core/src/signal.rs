@@ -3,6 +3,7 @@
 use crate::moment::{Moment, Span};
 use crate::number::fraction;
 use crate::observation::{CgroupSample, MachineSample, Observation, ProcessIo};
+use crate::profile::Levels;
 use trimtab_protocol::decision::Level;
 
 /// The time constant of the load's mean: a decision of seconds should not follow a burst of milliseconds.
@@ -11,12 +12,12 @@ const LOAD_SECONDS: f64 = 10.0;
 /// The level falls only when the load is this far below its threshold, so that it does not flicker.
 const LEVEL_HYSTERESIS: f64 = 0.05;
 
-/// Lower bounds of the levels above conservative, and the largest ratio that each allows a change, in basis points.
-const LEVELS: [(Level, f64, u32); 4] = [
-    (Level::Conservative, 0.0, 10_000),
-    (Level::Moderate, 0.2, 12_500),
-    (Level::Aggressive, 0.5, 15_000),
-    (Level::Maximum, 0.8, 20_000),
+/// The largest ratio that each level allows a change, in basis points. Where the levels begin is the profile's to say.
+const RATIOS: [(Level, u32); 4] = [
+    (Level::Conservative, 10_000),
+    (Level::Moderate, 12_500),
+    (Level::Aggressive, 15_000),
+    (Level::Maximum, 20_000),
 ];
 
 /// CPU and memory of the host; absent figures are absent, never zero.
@@ -166,14 +167,15 @@ pub struct Load {
 }
 
 impl Load {
-    /// Takes in one tick. Where work waits for workers the mean does not lag behind: the load is there already.
+    /// Takes in one tick under the profile's levels. Where work waits for workers the mean does not lag behind: the load is
+    /// there already.
     pub fn add(
         &mut self,
-        busy: f64,
-        workers: u64,
+        (busy, workers): (f64, u64),
         cpu_share: Option<f64>,
         span: Span,
         starved: bool,
+        levels: &Levels,
     ) {
         let now = (busy / fraction(workers.max(1)))
             .max(cpu_share.unwrap_or(0.0))
@@ -182,7 +184,7 @@ impl Load {
         let mean = self.mean.map_or(now, |mean| mean + weight * (now - mean));
         let mean = if starved { mean.max(now) } else { mean };
         self.mean = Some(mean);
-        self.level = Some(level_after(self.level, mean));
+        self.level = Some(level_after(self.level, mean, levels));
     }
 
     /// The mean, between 0 and 1.
@@ -198,11 +200,15 @@ impl Load {
     }
 }
 
-fn level_after(before: Option<Level>, load: f64) -> Level {
+fn level_after(before: Option<Level>, load: f64, levels: &Levels) -> Level {
     let reached = |margin: f64| {
         let mut reached = Level::Conservative;
-        for (level, threshold, _) in LEVELS {
-            if load >= threshold - margin {
+        for (level, threshold) in [
+            (Level::Moderate, &levels.moderate),
+            (Level::Aggressive, &levels.aggressive),
+            (Level::Maximum, &levels.maximum),
+        ] {
+            if load >= threshold.value - margin {
                 reached = level;
             }
         }
@@ -218,10 +224,10 @@ fn level_after(before: Option<Level>, load: f64) -> Level {
 /// The largest ratio of one change at a level, in basis points; 10,000 means that nothing may change.
 #[must_use]
 pub fn level_ratio_bp(level: Level) -> u32 {
-    LEVELS
+    RATIOS
         .iter()
-        .find(|(listed, _, _)| *listed == level)
-        .map_or(10_000, |(_, _, ratio)| *ratio)
+        .find(|(listed, _)| *listed == level)
+        .map_or(10_000, |(_, ratio)| *ratio)
 }
 
 /// Counts events within a stretch of time.
@@ -257,25 +263,51 @@ impl Recent {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::profile::Cited;
+
+    fn after(before: Option<Level>, load: f64) -> Level {
+        level_after(before, load, &Levels::default())
+    }
+
+    fn add(load: &mut Load, busy: f64, cpu_share: Option<f64>, seconds: u64, starved: bool) {
+        let span = Span::from_secs(seconds);
+        load.add((busy, 10), cpu_share, span, starved, &Levels::default());
+    }
 
     #[test]
     fn a_level_falls_only_when_the_load_is_clearly_below_it() {
-        assert_eq!(level_after(None, 0.5), Level::Aggressive);
+        assert_eq!(after(None, 0.5), Level::Aggressive);
+        assert_eq!(after(Some(Level::Aggressive), 0.47), Level::Aggressive);
+        assert_eq!(after(Some(Level::Aggressive), 0.44), Level::Moderate);
+        assert_eq!(after(Some(Level::Maximum), 0.1), Level::Conservative);
+        assert_eq!(after(Some(Level::Conservative), 0.95), Level::Maximum);
+    }
+
+    #[test]
+    fn the_profile_says_where_the_levels_begin() {
+        let late = Levels {
+            moderate: Cited::built_in("levels.moderate", 0.9),
+            aggressive: Cited::built_in("levels.aggressive", 0.95),
+            maximum: Cited::built_in("levels.maximum", 1.0),
+        };
+        let at = |load| level_after(None, load, &late);
         assert_eq!(
-            level_after(Some(Level::Aggressive), 0.47),
-            Level::Aggressive
+            [0.85, 0.9, 0.96, 1.0].map(at),
+            [
+                Level::Conservative,
+                Level::Moderate,
+                Level::Aggressive,
+                Level::Maximum
+            ]
         );
-        assert_eq!(level_after(Some(Level::Aggressive), 0.44), Level::Moderate);
-        assert_eq!(level_after(Some(Level::Maximum), 0.1), Level::Conservative);
-        assert_eq!(level_after(Some(Level::Conservative), 0.95), Level::Maximum);
     }
 
     #[test]
     fn the_load_is_the_worse_of_workers_and_cpu() {
         let mut load = Load::default();
-        load.add(1.0, 10, Some(0.7), Span::from_secs(1), false);
+        add(&mut load, 1.0, Some(0.7), 1, false);
         assert_eq!(load.mean(), Some(0.7));
-        load.add(10.0, 10, Some(0.2), Span::from_secs(10), false);
+        add(&mut load, 10.0, Some(0.2), 10, false);
         let mean = load.mean().expect("two ticks");
         assert!((0.85..0.95).contains(&mean), "{mean}");
     }
@@ -283,8 +315,8 @@ mod tests {
     #[test]
     fn waiting_work_is_load_at_once() {
         let mut load = Load::default();
-        (0..60).for_each(|_| load.add(0.5, 10, None, Span::from_secs(1), false));
-        load.add(10.0, 10, None, Span::from_secs(1), true);
+        (0..60).for_each(|_| add(&mut load, 0.5, None, 1, false));
+        add(&mut load, 10.0, None, 1, true);
         assert_eq!((load.mean(), load.level()), (Some(1.0), Level::Maximum));
     }
 
@@ -292,7 +324,7 @@ mod tests {
     fn unknown_cpu_is_not_idle_cpu() {
         assert_eq!(HostSignals::default().cpu_share(), None);
         let mut load = Load::default();
-        load.add(9.0, 10, None, Span::from_secs(1), false);
+        add(&mut load, 9.0, None, 1, false);
         assert_eq!(load.mean(), Some(0.9));
     }
 

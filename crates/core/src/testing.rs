@@ -1,7 +1,9 @@
 //! Made-up readings for the unit tests of this crate.
 
 use crate::moment::Span;
+use crate::policy::Sight;
 use crate::profile::{Cited, KnobRange, Levels, MemoryLadder, Profile};
+use crate::window::PoolDelta;
 use std::collections::BTreeMap;
 use trimtab_protocol::change::{MAX_RATIO_BP_DEFAULT, Phase};
 use trimtab_protocol::decision::Citation;
@@ -60,6 +62,37 @@ pub(crate) fn pool(workers: u64) -> PoolState {
             ..Gauges::default()
         },
         histograms: Histograms::default(),
+    }
+}
+
+/// A second in which so much ended among so many busy workers.
+pub(crate) fn busy_second(workers: u64, completed: u64) -> PoolDelta {
+    let (earlier, mut later) = (pool(workers), pool(workers));
+    later.counters.completed = Some(completed);
+    later.counters.busy_us = Some(workers * 1_000_000);
+    PoolDelta::between(&earlier, &later, Span::from_secs(1)).expect("both complete")
+}
+
+/// A look at a pool of so many workers of which people chose 16, where nothing is known of CPU, memory and goals.
+pub(crate) fn sight(now_s: f64, workers: u64, delta: &PoolDelta) -> Sight<'_> {
+    Sight {
+        now_s,
+        workers,
+        delta,
+        cores: None,
+        cpu_share: None,
+        memory_share: None,
+        memory_share_max: 1.0,
+        slo_s: None,
+        bounds: (1, 100),
+        home: 16,
+        start: 0,
+        held: 0.0,
+        held_at_load: 0.0,
+        changes: 0,
+        trial: None,
+        pending: false,
+        free: true,
     }
 }
 

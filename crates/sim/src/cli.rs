@@ -163,8 +163,8 @@ struct RunArgs {
 struct CompareArgs {
     #[command(flatten)]
     common: Common,
-    /// Who plays, separated by commas.
-    #[arg(long, value_delimiter = ',')]
+    /// Who plays, separated by commas; `exec:COMMAND` takes the rest of its list. May be given several times.
+    #[arg(long)]
     controllers: Vec<String>,
 }
 
@@ -370,14 +370,14 @@ fn replay(args: &ReplayArgs, out: &mut dyn Write) -> Done {
 }
 
 fn compare(args: &CompareArgs, out: &mut dyn Write) -> Done {
-    let names: Vec<&str> = if args.controllers.is_empty() {
+    let players = if args.controllers.is_empty() {
         let rivals = crate::rivals::NAMES.iter().map(|(name, _)| *name);
-        FIRST.iter().copied().chain(rivals).collect()
+        let all = FIRST.iter().copied().chain(rivals);
+        all.map(Player::parse).collect::<Result<_, _>>()?
     } else {
-        args.controllers.iter().map(String::as_str).collect()
+        Player::parse_all(&args.controllers)?
     };
-    let players: Result<Vec<Player>, _> = names.into_iter().map(Player::parse).collect();
-    let (contest, code) = contest(&args.common, players?)?;
+    let (contest, code) = contest(&args.common, players)?;
     write_scores(&contest.play(), args.common.output, out)?;
     Ok(code)
 }

@@ -144,6 +144,25 @@ pub fn still(scenario: &Scenario, trace: &Trace, seed: u64) -> Outcome {
     run.drive(Driver::Nobody)
 }
 
+/// A run under a schedule of sizes.
+fn scheduled(
+    scenario: &Scenario,
+    trace: &Trace,
+    seed: u64,
+    schedule: &[(f64, Vec<u64>)],
+) -> Outcome {
+    let workers = schedule.first().map_or_else(Vec::new, |(_, it)| it.clone());
+    let timeout = None;
+    let scenario = &with_static(scenario, &Static { workers, timeout });
+    let run = Run {
+        scenario,
+        trace,
+        seed,
+        league: League::InProcess,
+    };
+    run.drive(Driver::Schedule(schedule))
+}
+
 /// Finds the best static setting.
 #[must_use]
 pub fn best(scenario: &Scenario) -> Best {

@@ -73,6 +73,29 @@ impl Player {
         }
     }
 
+    /// The controllers of lists of names, separated by commas. A command takes the rest of its list, commas and all.
+    ///
+    /// # Errors
+    /// Where nobody has one of the names.
+    pub fn parse_all<'l>(
+        lists: impl IntoIterator<Item = &'l String>,
+    ) -> Result<Vec<Self>, UnknownPlayer> {
+        let mut players = Vec::new();
+        for list in lists {
+            let mut rest = Some(list.as_str());
+            while let Some(list) = rest {
+                let whole = list.starts_with("exec:");
+                let (name, others) = match list.split_once(',').filter(|_| !whole) {
+                    Some((name, others)) => (name, Some(others)),
+                    None => (list, None),
+                };
+                players.push(Self::parse(name)?);
+                rest = others;
+            }
+        }
+        Ok(players)
+    }
+
     /// Its name.
     #[must_use]
     pub fn name(&self) -> String {
@@ -143,5 +166,26 @@ impl Player {
                 played(&scenario, Driver::Schedule(&best.schedule))
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_of_names_ends_with_a_command_which_may_have_commas_of_its_own() {
+        let parsed = |lists: &[&str]| {
+            let lists: Vec<String> = lists.iter().map(|list| (*list).to_owned()).collect();
+            Player::parse_all(&lists).map_err(|error| error.to_string())
+        };
+        let command = "awk -F, '{ print $1, $2 }'";
+        let list = format!("trimtab,fixed-8,exec:{command}");
+        let program = Player::Program(command.to_owned());
+        let both = [Player::Trimtab, Player::Fixed(8), program.clone()];
+        assert_eq!(parsed(&[&list]), Ok(both.to_vec()));
+        let repeated = parsed(&[&format!("exec:{command}"), "operator"]);
+        assert_eq!(repeated, Ok(vec![program, Player::Operator]));
+        assert!(parsed(&["trimtab,"]).is_err());
     }
 }

@@ -222,10 +222,7 @@ impl Stage<'_> {
                 Driver::Nobody => {}
                 Driver::Schedule(schedule) => {
                     let due = schedule.iter().rev().find(|(at, _)| *at <= tick);
-                    // What someone holds by hand it knows too, and does not fight.
-                    if let Some((_, sizes)) = due
-                        && !self.world.is_overridden()
-                    {
+                    if let Some((_, sizes)) = due {
                         self.set_sizes(sizes);
                     }
                 }
@@ -377,9 +374,12 @@ impl Stage<'_> {
             };
         }
         let before = self.settings();
-        if matches!(step, Step::Try(_)) && self.world.is_overridden() {
-            self.outcome.fights += 1;
-        }
+        let pools = &self.world.scenario().pools;
+        let pool = pools
+            .iter()
+            .position(|pool| pool.name == step.pool().as_str());
+        let held = pool.is_some_and(|pool| self.world.is_overridden(pool));
+        self.outcome.fights += u64::from(held && matches!(step, Step::Try(_)));
         let receipt = self.world.host.carry_out(step, now);
         self.world.follow();
         self.note_changes(&before);
@@ -411,7 +411,7 @@ impl Stage<'_> {
                 }),
             };
             if setting != *now {
-                if self.world.is_overridden() {
+                if self.world.is_overridden(wish.pool) {
                     self.outcome.fights += 1;
                 }
                 self.world.set(wish.pool, setting);
@@ -420,8 +420,11 @@ impl Stage<'_> {
         self.note_changes(&before);
     }
 
+    /// The sizes of a schedule. What someone holds by hand it knows too, and does not fight.
     fn set_sizes(&mut self, sizes: &[u64]) {
-        let wishes = sizes.iter().enumerate().map(|(pool, workers)| Wish {
+        let sizes = sizes.iter().enumerate();
+        let free = sizes.filter(|(pool, _)| !self.world.is_overridden(*pool));
+        let wishes = free.map(|(pool, workers)| Wish {
             pool,
             workers: Some(*workers),
             ..Wish::default()

@@ -64,6 +64,8 @@ pub struct SeedScore {
     pub found_s: Option<f64>,
     /// Share of the seconds, under more than half the peak load, above one and a half times the best size.
     pub oversize: f64,
+    /// Goodput of the whole run over that of the operator's setting; nothing where that served nothing.
+    pub against_operator: Option<f64>,
     /// The smallest ratio of goodput to the operator's over any 60 s with enough jobs; nothing without such.
     pub harm: Option<f64>,
     /// Goodput of the last ten minutes over that of the first, in runs of half an hour and more.
@@ -113,6 +115,8 @@ pub fn seed_score(
         changes_most: most_changes(run),
         found_s: found(best, run),
         oversize: oversize(scenario, best, run),
+        against_operator: (total(&against.operator) > 0.0)
+            .then(|| total(run) / total(&against.operator)),
         harm: harm(run, &against.operator),
         drift: drift(run),
         workers: worker_s / run.duration,
@@ -251,6 +255,8 @@ pub struct Score {
     pub found_worst_s: Option<f64>,
     /// Mean share of time oversize.
     pub oversize: f64,
+    /// Mean of the seeds' goodput over that of the operator's setting.
+    pub against_operator: Option<f64>,
     /// Mean of the seeds' harm.
     pub harm: Option<f64>,
     /// The worst seed's.
@@ -278,6 +284,10 @@ pub struct Score {
 pub fn score(controller: &str, scenario: &Scenario, best: &Best, seeds: Vec<SeedScore>) -> Score {
     let mean = |of: fn(&SeedScore) -> f64| mean(seeds.iter().map(of));
     let harms: Vec<f64> = seeds.iter().filter_map(|seed| seed.harm).collect();
+    let against: Vec<f64> = seeds
+        .iter()
+        .filter_map(|seed| seed.against_operator)
+        .collect();
     let drifts: Vec<f64> = seeds.iter().filter_map(|seed| seed.drift).collect();
     let some_mean =
         |values: &[f64]| (!values.is_empty()).then(|| self::mean(values.iter().copied()));
@@ -315,6 +325,7 @@ pub fn score(controller: &str, scenario: &Scenario, best: &Best, seeds: Vec<Seed
         found_median_s: found_at(0.5),
         found_worst_s: found_at(1.0),
         oversize: mean(|seed| seed.oversize),
+        against_operator: some_mean(&against),
         harm: some_mean(&harms),
         harm_worst: least(harms.iter().copied()),
         drift: some_mean(&drifts),

@@ -32,6 +32,8 @@ struct Site {
     /// Jobs below this on their luck stall when they start.
     stalled: f64,
     next_arrival: usize,
+    /// Whether someone holds the workers by hand.
+    overridden: bool,
     /// What stood before someone set the workers by hand.
     before_override: Option<u64>,
 }
@@ -42,7 +44,6 @@ struct Reach {
     blind: bool,
     garbage: bool,
     refuse: bool,
-    overridden: bool,
 }
 
 /// What happens next.
@@ -98,6 +99,7 @@ impl<'a> World<'a> {
             pace: 1.0,
             stalled: 0.0,
             next_arrival: 0,
+            overridden: false,
             before_override: None,
         });
         let mut marks = Vec::new();
@@ -174,10 +176,10 @@ impl<'a> World<'a> {
         self.reach.refuse
     }
 
-    /// Whether somebody holds the workers by hand.
+    /// Whether somebody holds the workers of a pool by hand.
     #[must_use]
-    pub fn is_overridden(&self) -> bool {
-        self.reach.overridden
+    pub fn is_overridden(&self, pool: usize) -> bool {
+        self.sites.get(pool).is_some_and(|site| site.overridden)
     }
 
     /// Runs until a time, or until a job ends where somebody listens. Returns whether the time was reached.
@@ -436,6 +438,7 @@ impl<'a> World<'a> {
                 site.plant = spec.plant.clone();
             }
             (site.keep, site.pace, site.stalled) = (1.0, 1.0, 0.0);
+            site.overridden = false;
         }
         let events = self.scenario.events.iter().zip(&self.active);
         for (event, _) in events.filter(|(_, active)| **active) {
@@ -443,7 +446,6 @@ impl<'a> World<'a> {
                 EventKind::Blind => self.reach.blind = true,
                 EventKind::Garbage => self.reach.garbage = true,
                 EventKind::Refuse => self.reach.refuse = true,
-                EventKind::Override { .. } => self.reach.overridden = true,
                 _ => {}
             }
             let about = |index: usize| event.pool.is_none_or(|only| only == index);
@@ -485,11 +487,8 @@ impl Site {
             EventKind::Timeouts => self.pace /= TIMEOUTS_SLOWDOWN,
             EventKind::Stall { share } => self.stalled = *share,
             EventKind::Steal { keep } => self.keep = *keep,
-            EventKind::Blind
-            | EventKind::Garbage
-            | EventKind::Refuse
-            | EventKind::Override { .. }
-            | EventKind::Restart => {}
+            EventKind::Override { .. } => self.overridden = true,
+            EventKind::Blind | EventKind::Garbage | EventKind::Refuse | EventKind::Restart => {}
         }
     }
 }

@@ -119,7 +119,12 @@ impl Tuner {
 
     fn wish(&self, tick: &PoolTick<'_>, knob: &'static str, wish: Wish) -> Option<Proposal> {
         let now = value(tick.pool, knob)?;
-        let direction = match wish.value.cmp(&now) {
+        let baseline = tick.pool.knobs.get(knob)?.baseline.as_integer();
+        let start = range_of(knob, tick.profile).map(|range| range.start.value);
+        let to = baseline
+            .zip(start)
+            .map_or(wish.value, |by| first_stop(now, wish.value, by));
+        let direction = match to.cmp(&now) {
             std::cmp::Ordering::Equal => return None,
             std::cmp::Ordering::Greater => Direction::Up,
             std::cmp::Ordering::Less => Direction::Down,
@@ -127,7 +132,7 @@ impl Tuner {
         // What it would cut is known already.
         if knob == KnobName::TIMEOUT_MS && direction == Direction::Down && !wish.at_once {
             let slo_ms = Self::slo_ms(tick.pool, tick.profile);
-            if self.follow.would_cut(wish.value, slo_ms) {
+            if self.follow.would_cut(to, slo_ms) {
                 return None;
             }
         }
@@ -139,7 +144,7 @@ impl Tuner {
         let (_, throughput) = self.policy.steady().unwrap_or_default();
         Some(Proposal {
             knob: KnobName::from(knob),
-            value: wish.value,
+            value: to,
             direction,
             purpose: Purpose::Follow,
             pressing: wish.at_once,
@@ -232,6 +237,14 @@ impl Tuner {
     }
 }
 
+/// Where a knob goes on its way to a value: where the profile's start lies on the way from what people chose, it stops there
+/// first.
+fn first_stop(now: u64, to: u64, (baseline, start): (u64, u64)) -> u64 {
+    let up = baseline <= now && now < start && start < to;
+    let down = baseline >= now && now > start && start > to;
+    if up || down { start } else { to }
+}
+
 fn bounds(tick: &PoolTick<'_>, knob: &str) -> Option<(u64, u64)> {
     let bounds = Bounds::allowed(tick.pool.knobs.get(knob)?, range_of(knob, tick.profile));
     Some((bounds.min, bounds.max))
@@ -252,6 +265,17 @@ pub(super) fn share_gained(before: &WindowFigures, now: &WindowFigures) -> (f64,
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_way_from_what_people_chose_leads_over_the_profiles_start() {
+        assert_eq!(first_stop(4_000, 300, (4_000, 1_000)), 1_000);
+        assert_eq!(first_stop(1_000, 300, (4_000, 1_000)), 300);
+        assert_eq!(first_stop(20_000, 40_000, (20_000, 30_000)), 30_000);
+        // It lies on the other side, is what people chose, or is passed on the way back.
+        assert_eq!(first_stop(20_000, 2_000, (20_000, 30_000)), 2_000);
+        assert_eq!(first_stop(20_000, 2_000, (20_000, 20_000)), 2_000);
+        assert_eq!(first_stop(20_000, 40_000, (60_000, 30_000)), 40_000);
+    }
 
     #[test]
     fn a_share_is_compared_and_not_a_rate() {

@@ -141,6 +141,7 @@ impl Tuner {
     /// The host cannot be read: an open trial is undone once that has lasted.
     pub(super) fn decide_blind(&mut self, name: &PoolName, absence: Absence) -> Option<Choice> {
         self.regime = Some(Regime::Blind);
+        self.triggers.clear();
         let trial = self.trial.as_mut()?;
         let (action, reason) = trial.blind(absence);
         Some(trial_choice(name, trial, action, reason))

@@ -41,9 +41,11 @@ const EFFECT_MAX: Span = Span::from_secs(30);
 const UNSEEN_TICKS_MAX: u32 = 3;
 /// A quiet moment is waited for this long.
 const QUIET_AFTER_MAX: Span = Span::from_secs(60);
-/// How long a pool is left alone after a refusal, and after values that did harm.
+/// How long a pool is left alone after a refusal, after values that did harm or came to nothing, and after a trial that was
+/// undone for another reason and so says nothing about its values.
 const REFUSED: Span = Span::from_secs(30);
 const HARMED: Span = Span::from_secs(300);
+const UNJUDGED: Span = Span::from_secs(5);
 /// Work that is done at less than this share of the rate before, while as much as before arrives, was harmed.
 const HARM_SHARE: f64 = 0.8;
 /// Memory counts as eased this far below the ladder's step, and once that has lasted.
@@ -54,7 +56,6 @@ const EASE_AFTER: Span = Span::from_secs(120);
 #[derive(Clone, Debug, Default)]
 pub(super) struct Others {
     keepers: BTreeMap<PoolName, Keeper>,
-    ladder: Ladder,
     flow: Flow,
 }
 
@@ -90,13 +91,11 @@ impl Others {
             let Some(profile) = controller.profile_of_other(name, tick.state) else {
                 continue;
             };
-            self.ladder.observe(
-                tick.observation.at,
-                tick.signals.memory_share,
-                &profile.ladder,
-            );
             let keeper = self.keepers.entry(name.clone()).or_default();
             let (now, signals) = (tick.observation.at, tick.signals);
+            keeper
+                .ladder
+                .observe(now, signals.memory_share, &profile.ladder);
             // The triggers of a profile that the process shares with a pool are asked there, where more is known.
             let own = if controller.shares_profile(name) {
                 tick.asked.to_vec()
@@ -109,7 +108,7 @@ impl Others {
                 name,
                 pool,
                 profile,
-                ladder: &self.ladder,
+                ladder: keeper.ladder,
                 flow: &self.flow,
                 receipts: &tick.observation.receipts,
                 warm: controller.warm_ticks >= super::WARM_UP_TICKS,
@@ -123,7 +122,7 @@ impl Others {
                 (generation, begun) = (None, true);
             }
             round.steps.extend(choice.step.clone());
-            let record = self.record(&choice, tick.signals, profile);
+            let record = keeper.record(&choice, tick.signals, profile);
             round.records.push((Some(name.clone()), record));
         }
         begun
@@ -152,27 +151,18 @@ impl Others {
             .for_each(|keeper| keeper.triggers.clear());
     }
 
+    /// Nothing is known for a while, and what is not known did not last.
+    pub(super) fn pause(&mut self) {
+        for keeper in self.keepers.values_mut() {
+            keeper.triggers.clear();
+            keeper.ladder.eased_since = None;
+        }
+    }
+
     /// How often a pool's values were changed.
     pub(super) fn counts(&self, name: &PoolName) -> ChangeCounts {
         let keeper = self.keepers.get(name);
         keeper.map(|keeper| keeper.counts).unwrap_or_default()
-    }
-
-    fn record(&self, choice: &Choice, signals: &HostSignals, profile: &Profile) -> DecisionRecord {
-        DecisionRecord {
-            regime: if self.ladder.is_high {
-                Regime::MemoryRisk
-            } else {
-                Regime::Ample
-            },
-            evidence: Evidence {
-                now: None,
-                before: None,
-                cpu_share: signals.cpu_share(),
-                memory_share: signals.memory_share,
-            },
-            ..record(choice, profile.name.clone())
-        }
     }
 }
 
@@ -223,8 +213,8 @@ pub(super) fn untunable(state: &HostState) -> impl Iterator<Item = (&PoolName, &
         .filter(|(_, pool)| !pool.knobs.contains_key(KnobName::WORKERS))
 }
 
-/// The first step of the memory ladder, with a way back that is not taken at once.
-#[derive(Clone, Debug, Default)]
+/// The first step of a profile's memory ladder, with a way back that is not taken at once.
+#[derive(Clone, Copy, Debug, Default)]
 struct Ladder {
     is_high: bool,
     share: f64,
@@ -234,7 +224,10 @@ struct Ladder {
 impl Ladder {
     fn observe(&mut self, now: Moment, share: Option<f64>, ladder: &MemoryLadder) {
         // What is not known is not better than it was.
-        let Some(share) = share else { return };
+        let Some(share) = share else {
+            self.eased_since = None;
+            return;
+        };
         self.share = share;
         let at = ladder.level.value;
         if share >= at {
@@ -322,7 +315,7 @@ struct View<'a> {
     name: &'a PoolName,
     pool: &'a PoolState,
     profile: &'a Profile,
-    ladder: &'a Ladder,
+    ladder: Ladder,
     flow: &'a Flow,
     /// What triggers ask for.
     asked: &'a [Asked],
@@ -352,6 +345,8 @@ struct Keeper {
     news: Option<Reason>,
     /// Which of the triggers of its own profile hold.
     triggers: TriggerWatch,
+    /// The first step of its profile's memory ladder.
+    ladder: Ladder,
 }
 
 #[derive(Clone, Debug)]

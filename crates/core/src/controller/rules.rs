@@ -365,7 +365,7 @@ impl Tuner {
         let mut set = host_signals(tick.pool, tick.signals);
         let slo = Self::slo_ms(tick.pool, tick.profile);
         let slo = slo.map(|ms| fraction(ms) / 1e3);
-        set.set(Signal::Load, self.load.mean());
+        set.set(Signal::Load, tick.delta.ok().and_then(|_| self.load.mean()));
         set.set(Signal::Slo, slo.or_else(|| set.get(Signal::Timeout)));
         if let Some(figures) = self.figures(tick) {
             self.add_work(&mut set, &figures);

@@ -180,12 +180,14 @@ impl Tuner {
             self.regime = Some(Regime::Blind);
             self.window.clear();
             self.policy.forget_window(tick.seconds());
+            // What the pool does is unknown now, and that is a pause for the conditions that name it.
+            self.notice_triggers(tick);
             return;
         };
         let starved = is_starved(delta, workers);
         let cpu_share = tick.signals.cpu_share();
-        self.load
-            .add(delta.busy(), workers, cpu_share, delta.span, starved);
+        let (busy, levels) = ((delta.busy(), workers), &tick.profile.levels);
+        self.load.add(busy, cpu_share, delta.span, starved, levels);
         let seen = Seen {
             delta,
             workers,
@@ -243,6 +245,12 @@ impl Tuner {
                 .chosen
                 .or(baseline)
                 .unwrap_or(workers)
+                .clamp(bounds.min, bounds.max),
+            start: tick
+                .profile
+                .workers
+                .start
+                .value
                 .clamp(bounds.min, bounds.max),
             held: self.follow.held(timeout_ms),
             held_at_load: self.follow.held_at_load(timeout_ms),
@@ -345,7 +353,11 @@ impl Tuner {
         }
         let idle = self.regime == Some(Regime::Idle);
         match self.policy.propose(sight) {
-            Ok(proposal) => Ok((proposal, None)),
+            Ok(proposal) => {
+                let start = &tick.profile.workers.start;
+                let first = self.policy.goes_to_start(sight, &proposal);
+                Ok((proposal, first.then(|| start.citation.clone())))
+            }
             Err(reason) => {
                 let held = match reason {
                     Reason::Ample if idle => Reason::Idle,

@@ -3,9 +3,10 @@
 //! Arrivals times residence is the number in service that the load needs. That holds only with a residence that is not
 //! inflated by the pool's own crowd: growing on an inflated one feeds on itself and runs away.
 
+use super::verdict::POOLED_DOWN;
 use super::{Policy, Proposal, Purpose, Sight};
 use crate::ablation::{Part, lacks};
-use crate::number::whole;
+use crate::number::{fraction, whole};
 use trimtab_protocol::decision::Reason;
 
 /// A stride multiplies the size by at most this.
@@ -18,6 +19,8 @@ const RISE: (f64, f64) = (5.0, 0.5);
 const LEAN: f64 = 2.0;
 /// ... which were seen at this part of the size.
 const LEAN_AT: f64 = 0.7;
+/// A number in service up to so many times the size is that size.
+const SAME_SIZE: f64 = 1.1;
 /// A climb whose last stride showed less than this elasticity may have jumped over the knee.
 const LOOK_BACK_BELOW: f64 = 0.65;
 
@@ -49,6 +52,39 @@ impl Policy {
         self.go(sight, to, Purpose::Climb, reason)
     }
 
+    /// Whether the profile names a size to go to first that lies ahead: nothing was undone or taken back so far, and nothing is
+    /// known beyond the present size.
+    pub(super) fn start_is_ahead(&self, sight: &Sight<'_>) -> bool {
+        let size = sight.size();
+        self.unproven
+            && fraction(sight.start) >= size + step_least(size)
+            && self.cells.largest() <= SAME_SIZE * size
+    }
+
+    /// Whether a proposal is the way to that size; room for jobs that hang is not.
+    #[must_use]
+    pub fn goes_to_start(&self, sight: &Sight<'_>, proposal: &Proposal) -> bool {
+        let waits = matches!(proposal.reason, Reason::Starved { .. });
+        let climbs = proposal.purpose == Purpose::Climb && !self.is_hung(sight);
+        climbs && waits && self.start_is_ahead(sight)
+    }
+
+    /// The first growth goes to the size that the profile names, by steps that are proven like any other.
+    pub(super) fn first_growth(&mut self, sight: &Sight<'_>, most: f64) -> Option<Proposal> {
+        let (size, start) = (sight.size(), fraction(sight.start));
+        let to = start.min(most);
+        if !self.start_is_ahead(sight)
+            || !self.up.is_over(sight.now_s)
+            || to < size + step_least(size)
+        {
+            return None;
+        }
+        self.owes_look = true;
+        let (queued, lost_per_s) = self.waiting();
+        let reason = Reason::Starved { queued, lost_per_s };
+        self.go(sight, to, Purpose::Climb, reason)
+    }
+
     /// A stride up to what the load needs.
     pub(super) fn climb(&mut self, sight: &Sight<'_>, most: f64) -> Option<Proposal> {
         if lacks(Part::Climb) {
@@ -68,6 +104,10 @@ impl Policy {
             self.climbing = false;
             return None;
         }
+        if !lacks(Part::KnownClimb) && self.is_known_to_lose(sight, to) {
+            self.climbing = false;
+            return None;
+        }
         self.owes_look = true;
         let residence = self
             .cells
@@ -75,6 +115,16 @@ impl Policy {
             .unwrap_or_else(|| self.flow.residence_s());
         let reason = self.climb_reason(residence, self.arrivals.now().max(self.arrivals.fast()));
         self.go(sight, to, Purpose::Climb, reason)
+    }
+
+    /// Whether what was seen near a size, and at three sizes or more, says that it does less than the present one.
+    pub(super) fn is_known_to_lose(&self, sight: &Sight<'_>, to: f64) -> bool {
+        let seen = self.cells.weight_within(sight.now_s, 0.75 * to, 1.33 * to);
+        let shape = self.known_shape().filter(|_| seen > super::ENOUGH);
+        shape.is_some_and(|shape| {
+            let promise = self.promise(sight, shape);
+            promise.goodput(to) < POOLED_DOWN * promise.goodput(sight.size())
+        })
     }
 
     /// The number in service that the load needs, with the shortest residence known and a margin for chance.
@@ -161,4 +211,42 @@ fn with_margin(demand: f64) -> f64 {
 /// The least change of a size that is worth making: a tenth, and at least one.
 pub(super) fn step_least(size: f64) -> f64 {
     (0.1 * size).max(1.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::cells::tests::second;
+    use crate::policy::shape;
+    use crate::testing::{busy_second, sight};
+
+    /// Where a pool of 16 goes that was at 32 before, where so many come a second and a job takes so long among so many.
+    fn climbs_to(arrivals: f64, residence_s: impl Fn(f64) -> f64) -> Option<u64> {
+        let mut policy = Policy::default();
+        for size in [8.0, 16.0, 32.0] {
+            let flow = second(size, residence_s(size));
+            (0..6).for_each(|at| policy.cells.add(f64::from(at), &flow, 1.0));
+        }
+        (0..9).for_each(|_| policy.arrivals.add(arrivals, 1.0));
+        policy.shape = shape::fit(&mut policy.cells, 6.0, 1.0, 16.0);
+        assert!(
+            policy.needed_by_little(16.0) > 30.0,
+            "the load asks for more"
+        );
+        let delta = busy_second(16, 60);
+        let mut sight = sight(6.0, 16, &delta);
+        sight.cores = Some(16.0);
+        let step = policy.climb(&sight, 100.0)?;
+        assert_eq!(step.purpose, Purpose::Climb);
+        Some(step.value)
+    }
+
+    #[test]
+    fn nothing_climbs_to_where_less_was_served() {
+        // As much again with each worker: up to what a hundred a second need.
+        assert_eq!(climbs_to(100.0, |_| 0.3), Some(41));
+        // Twice the workers take three times as long.
+        let crowded = |size: f64| 0.05 * (1.0 + size * size / 256.0);
+        assert_eq!(climbs_to(400.0, crowded), None);
+    }
 }

@@ -245,6 +245,7 @@ impl Policy {
         let losing = flow.lost > 0.08 * flow.arrived;
         let large = sight.size() > 2.0 * sight.cores();
         let free = sight.free && !sight.pending && self.urge.is_none();
+        let free = free && !self.start_is_ahead(sight);
         if self.steps == 0 && !self.first_look_done && watched && losing && large && free {
             let look = self.look_below_first(sight);
             self.urge = look.map(Urge::Go);

@@ -113,6 +113,9 @@ impl Policy {
     fn while_starved(&mut self, sight: &Sight<'_>, shape: &Shape) -> Result<Proposal, Reason> {
         let (now, size) = (sight.now_s, sight.size());
         let most = self.most(sight);
+        if let Some(step) = self.first_growth(sight, most) {
+            return Ok(step);
+        }
         let far = size > 2.0 * sight.cores();
         let losing = self.tally.lost_share() > 0.05;
         // Only one size was seen, and it is larger than the cores explain: learn downward first, it is the safe side.

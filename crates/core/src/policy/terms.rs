@@ -92,6 +92,8 @@ pub struct Sight<'a> {
     pub bounds: (u64, u64),
     /// The size that people chose: the baseline, or what someone set since.
     pub home: u64,
+    /// The size that the profile says to go to first when the pool is short of workers.
+    pub start: u64,
     /// Workers that are held by jobs which never end by themselves.
     pub held: f64,
     /// Workers that such jobs would hold if every job that comes were begun.

@@ -40,6 +40,11 @@ const AS_MUCH: f64 = 0.8;
 /// With the CPU full, a loss of throughput below this share is the noise of the wait inside.
 pub(super) const FULL_LOSS: f64 = 0.15;
 
+/// Trials in one direction that do not pay lose at most this share of what is served, rests included ...
+const LOST_SHARE: f64 = 0.1;
+/// ... but a rest for that is no longer than this, in seconds: loads and services change.
+const REST_BY_PRICE_MAX_S: f64 = 120.0;
+
 /// How a trial stands.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Judgement {
@@ -318,6 +323,26 @@ impl Policy {
         } else {
             self.down.did_not_pay(sight.now_s);
         }
+        let until_s = sight.now_s + self.rest_by_price(sight, claim);
+        let direction = if claim.to > claim.from {
+            Direction::Up
+        } else {
+            Direction::Down
+        };
+        self.wait(direction, until_s);
+    }
+
+    /// For how long a direction rests for what a trial in it has lost, in seconds. What no longer comes is not lost, and what is
+    /// done among workers that are held by jobs without end tells of neither size.
+    fn rest_by_price(&self, sight: &Sight<'_>, claim: &Claim) -> f64 {
+        if !self.is_starved() || self.is_hung(sight) || lacks(Part::PricedRest) {
+            return 0.0;
+        }
+        let comparison = self.compare(sight, claim);
+        let due = comparison.before.min(self.arrivals.fast());
+        let lost = (due - comparison.now) / comparison.before.max(1e-9);
+        let lost_s = lost.clamp(0.0, 1.0) * (sight.now_s - claim.since_s);
+        (lost_s / LOST_SHARE).min(REST_BY_PRICE_MAX_S)
     }
 
     /// A climb goes on while it pays.
@@ -344,9 +369,22 @@ impl Policy {
 mod tests {
     use super::*;
     use crate::model::cells::tests::second;
-    use crate::moment::Span;
-    use crate::testing::pool;
-    use crate::window::PoolDelta;
+    use crate::testing::{busy_second, sight};
+
+    /// A trial of other workers, of which so much was served a second before.
+    fn claim(from: f64, to: f64, before: f64) -> Claim {
+        Claim {
+            from,
+            to,
+            purpose: Purpose::Predict,
+            before: (before, 5.0),
+            load: 60.0,
+            promised: None,
+            fair: true,
+            late_s: None,
+            since_s: 0.0,
+        }
+    }
 
     /// Whether 12 workers instead of 16 are kept while nothing waits, where a job takes so long among so many.
     fn keeps_twelve(residence_s: impl Fn(f64) -> f64) -> bool {
@@ -355,39 +393,11 @@ mod tests {
             let flow = second(size, residence_s(size));
             (0..4).for_each(|at| policy.cells.add(f64::from(at), &flow, 1.0));
         }
-        let (earlier, mut later) = (pool(12), pool(12));
-        later.counters.completed = Some(60);
-        later.counters.busy_us = Some(3_000_000);
-        let delta = PoolDelta::between(&earlier, &later, Span::from_secs(1)).unwrap();
-        let claim = Claim {
-            from: 16.0,
-            to: 12.0,
-            purpose: Purpose::Predict,
-            before: (16.0 / residence_s(16.0), 5.0),
-            load: 60.0,
-            promised: None,
-            fair: true,
-            late_s: None,
-            since_s: 0.0,
-        };
-        let sight = Sight {
-            now_s: 8.0,
-            workers: 12,
-            delta: &delta,
-            cores: None,
-            cpu_share: None,
-            memory_share: None,
-            memory_share_max: 1.0,
-            slo_s: None,
-            bounds: (1, 100),
-            home: 16,
-            held: 0.0,
-            held_at_load: 0.0,
-            changes: 0,
-            trial: Some(&claim),
-            pending: false,
-            free: true,
-        };
+        let delta = busy_second(12, 60);
+        let (sight, claim) = (
+            sight(8.0, 12, &delta),
+            claim(16.0, 12.0, 16.0 / residence_s(16.0)),
+        );
         let comparison = policy.compare(&sight, &claim);
         policy.pooled(&sight, &claim, &comparison, false).is_ok()
     }
@@ -398,5 +408,32 @@ mod tests {
         assert!(!keeps_twelve(|_| 0.05));
         // A wall at ten: beyond it nothing more is served.
         assert!(keeps_twelve(|size| 0.05_f64.max(size / 200.0)));
+    }
+
+    /// For how long growth rests after a trial of twice the workers, at whose end so much ended, came and waited.
+    fn rest_after(now_s: f64, served: f64, arrivals: f64, waits: bool) -> f64 {
+        let mut policy = Policy::default();
+        (0..20).for_each(|_| policy.tally.add(&second(served, 1.0)));
+        (0..20).for_each(|_| policy.arrivals.add(arrivals, 1.0));
+        policy.starved = u32::from(waits);
+        let delta = busy_second(32, 8);
+        policy.put_back(&sight(now_s, 32, &delta), &claim(16.0, 32.0, 10.0));
+        policy.resting(Direction::Up, now_s).unwrap_or(0.0)
+    }
+
+    #[test]
+    fn a_direction_rests_the_longer_the_more_its_trial_has_lost() {
+        // A fifth of 25 seconds at ten a second: five seconds' worth, and so fifty of rest for a tenth.
+        assert!((rest_after(25.0, 8.0, 12.0, true) - 50.0).abs() < 1e-9);
+        assert!((rest_after(12.5, 8.0, 12.0, true) - 25.0).abs() < 1e-9);
+        assert!((rest_after(25.0, 1.0, 12.0, true) - REST_BY_PRICE_MAX_S).abs() < 1e-9);
+        // Nothing was lost by the trial: as much ended, no more came, or nothing waited.
+        for rest in [
+            rest_after(25.0, 10.0, 12.0, true),
+            rest_after(25.0, 8.0, 8.0, true),
+            rest_after(25.0, 8.0, 12.0, false),
+        ] {
+            assert!((rest - 2.0).abs() < 1e-9, "{rest}");
+        }
     }
 }

@@ -579,3 +579,78 @@ fn a_value_that_a_trigger_set_and_that_does_harm_is_undone_and_rests() {
     let undone = |(_, reason): &(Action, Reason)| matches!(reason, Reason::DidNotPay { .. });
     assert!(reasons.iter().any(undone));
 }
+
+#[test]
+fn each_pool_goes_by_the_memory_ladder_of_its_own_profile() {
+    let mut shop = Shop::new(Mode::Act);
+    let mut settings = shop.controller.settings().clone();
+    let mut tight = settings.profiles["web"].clone();
+    tight.ladder.level = Cited::built_in("memory.level", 0.5);
+    settings.profiles.insert("tight".to_owned(), tight);
+    let assigned = &mut settings.assigned;
+    assigned.insert("page-buffers".into(), "tight".to_owned());
+    shop.controller.adopt(settings);
+    shop.run(30);
+    shop.memory_share = 0.6;
+    shop.run(60);
+    assert_eq!(shop.level(), "moderate", "its own ladder begins at 70 %");
+    let records = &shop.decisions.last().unwrap().records;
+    let regime = |pool: &str| {
+        let named = |name: &Option<PoolName>| name.as_ref().is_some_and(|it| it.as_str() == pool);
+        let record = records.iter().find(|(name, _)| named(name));
+        record.map(|(_, record)| record.regime)
+    };
+    assert_eq!(regime("page-buffers"), Some(Regime::MemoryRisk));
+    assert_eq!(regime(PoolName::PROCESS), Some(Regime::Ample));
+}
+
+#[test]
+fn a_gap_and_a_host_that_cannot_be_read_interrupt_a_triggers_condition() {
+    let gap = |shop: &mut Shop| shop.now_ns += 60 * SECOND;
+    let blind = |shop: &mut Shop| {
+        for _ in 0..4 {
+            shop.now_ns += SECOND;
+            let observation = shop.observation(false);
+            shop.decide(observation);
+        }
+    };
+    let triggered = |shop: &Shop| {
+        let reasons = shop.reasons("page-buffers");
+        let by_rule = |(_, reason): &(Action, Reason)| matches!(reason, Reason::Triggered { .. });
+        reasons.iter().any(by_rule)
+    };
+    for pause in [&gap as &dyn Fn(&mut Shop), &blind] {
+        let mut shop = Shop::new(Mode::Act);
+        shop.run(60);
+        with_trigger(&mut shop, "memory > 50%", "object_pool", 64_u64.into());
+        let mut settings = shop.controller.settings().clone();
+        let web = settings.profiles.get_mut("web").unwrap();
+        web.triggers[0].lasting = Span::from_secs(20);
+        // Nothing is tried of the workers meanwhile.
+        web.levels.moderate.value = 0.4;
+        shop.controller.adopt(settings);
+        shop.memory_share = 0.6;
+        shop.run(10);
+        pause(&mut shop);
+        shop.run(15);
+        assert!(!triggered(&shop));
+        shop.run(15);
+        assert!(triggered(&shop));
+    }
+}
+
+#[test]
+fn a_trial_that_was_undone_for_another_reason_than_its_values_is_soon_tried_again() {
+    let mut shop = Shop::new(Mode::Act);
+    while shop.pools["page-buffers"].trial.is_none() {
+        shop.run(1);
+    }
+    for _ in 0..4 {
+        shop.now_ns += SECOND;
+        let observation = shop.observation(false);
+        shop.decide(observation);
+    }
+    assert_eq!(shop.value("page-buffers", "object_pool"), 16.into());
+    shop.run(60);
+    assert_eq!(shop.value("page-buffers", "object_pool"), 100.into());
+}

@@ -4,8 +4,9 @@ use crate::model::{Model, Plant, settings};
 use trimtab_core::decision::LeaseWish;
 use trimtab_core::expression::Expression;
 use trimtab_core::moment::Span;
+use trimtab_core::observation::{Observation, Reading};
 use trimtab_core::profile::{Benefit, Cited, Profile, Trigger, TriggerAction};
-use trimtab_protocol::decision::{Action, Citation, Mode, Reason, TriggerLack, Verdict};
+use trimtab_protocol::decision::{Absence, Action, Citation, Mode, Reason, TriggerLack, Verdict};
 use trimtab_protocol::knob::KnobValue;
 use trimtab_protocol::view::DecisionRecord;
 
@@ -164,7 +165,8 @@ fn an_edited_bound_holds_at_the_next_tick_and_undoes_a_trial_beyond_it() {
     while records(&model).last().unwrap().action != Action::Try {
         model.run(1);
     }
-    assert_eq!(lines(records(&model).last().unwrap()), [12]);
+    // The new bound, and the profile's start that asks for more.
+    assert_eq!(lines(records(&model).last().unwrap()), [12, 1]);
     model.run(1);
     assert!(model.pools["web"].state.trial.is_some());
     model.controller.adopt(edited(Mode::Act, at_most(4, 14)));
@@ -328,4 +330,116 @@ fn a_rule_does_not_take_what_the_work_needs() {
     // Twenty-five are busy on average, and two standard deviations of that are ten.
     let workers = model.workers("web");
     assert!((34..=37).contains(&workers), "{workers}");
+}
+
+#[test]
+fn the_levels_of_the_profile_bound_a_step_and_are_cited_where_they_forbid_one() {
+    let levels = |shares: [f64; 3]| {
+        move |profile: &mut Profile| {
+            let [moderate, aggressive, maximum] = shares;
+            profile.levels.moderate = cited(moderate, 61);
+            profile.levels.aggressive = cited(aggressive, 62);
+            profile.levels.maximum = cited(maximum, 63);
+            profile.triggers = vec![trigger(
+                "busy < 70% * workers",
+                TriggerAction::Shrink,
+                Some(Benefit::Memory),
+            )];
+        }
+    };
+    // Twenty-five of sixty are busy: two fifths.
+    let first = |shares| {
+        let mut model = model(60, levels(shares));
+        model.run(60);
+        let tried = records(&model).find(|record| record.action == Action::Try);
+        let to = tried.and_then(|record| {
+            let change = record.change.as_ref()?.set.get("workers")?;
+            change.to.as_integer()
+        });
+        let forbids = |record: &&DecisionRecord| {
+            matches!(record.reason, Reason::LevelForbids { .. }) && lines(record) == [61]
+        };
+        (to, records(&model).any(|record| forbids(&record)))
+    };
+    assert_eq!(first([0.2, 0.5, 0.8]), (Some(48), false), "a quarter");
+    assert_eq!(first([0.1, 0.2, 0.8]), (Some(40), false), "a half");
+    // To half, as far as the work bears it.
+    assert_eq!(first([0.1, 0.2, 0.3]), (Some(35), false));
+    assert_eq!(first([0.6, 0.7, 0.8]), (None, true), "nothing below");
+}
+
+/// What was tried of a knob, and whether line 71 asked for it.
+fn tried(model: &Model, knob: &str) -> Vec<(u64, bool)> {
+    let tries = records(model).filter(|record| record.action == Action::Try);
+    let to = |record: &DecisionRecord| {
+        let change = record.change.as_ref()?.set.get(knob)?;
+        Some((change.to.as_integer()?, lines(record).contains(&71)))
+    };
+    tries.filter_map(to).collect()
+}
+
+#[test]
+fn the_first_growth_goes_to_the_profiles_start_and_is_proven_like_any_other() {
+    let grown = |plant, workers, start| {
+        let start = move |profile: &mut Profile| profile.workers.start = cited(start, 71);
+        let mut model = model_of(plant, workers, start);
+        model.run(60);
+        model
+    };
+    let own = tried(&grown(EASY, 4, 4), "workers");
+    assert!(own.len() > 1 && own.iter().all(|(_, asked)| !asked));
+    assert_eq!(tried(&grown(EASY, 4, 3), "workers"), own, "it lies below");
+    assert_eq!(tried(&grown(EASY, 4, 7), "workers")[0], (7, true));
+    let far = tried(&grown(EASY, 4, 16), "workers");
+    assert_eq!(far[..2], [(8, true), (16, true)], "by steps of the host");
+    assert!(far[2..].iter().all(|(_, asked)| !asked), "{far:?}");
+    let harmful = grown(WALL, 8, 16);
+    let asked = tried(&harmful, "workers").into_iter();
+    assert_eq!(asked.filter(|(_, asked)| *asked).count(), 1);
+    assert!(harmful.workers("web") <= 12, "{}", harmful.workers("web"));
+}
+
+#[test]
+fn a_timeout_comes_down_by_way_of_the_profiles_start() {
+    let first = |start| {
+        let start = move |profile: &mut Profile| profile.timeout_ms.start = cited(start, 71);
+        let mut model = model(60, start);
+        model.add_knob("web", "timeout_ms", 50_000);
+        model.run(60);
+        tried(&model, "timeout_ms")[0].0
+    };
+    assert_eq!(first(50_000), 25_000);
+    assert_eq!(first(30_000), 30_000);
+}
+
+#[test]
+fn what_is_unknown_for_a_tick_interrupts_a_triggers_condition() {
+    let rule = |profile: &mut Profile| {
+        let benefit = Some(Benefit::Memory);
+        let mut rule = trigger("busy < 70% * workers", TriggerAction::Shrink, benefit);
+        rule.lasting = Span::from_secs(20);
+        profile.triggers = vec![rule];
+    };
+    let no_state = |observation: &mut Observation| {
+        let absence = Absence::TimedOut;
+        observation.state = Reading::Absent { absence };
+    };
+    let no_figure = |observation: &mut Observation| {
+        if let Reading::Fresh { value } = &mut observation.state {
+            value.pools.get_mut("web").unwrap().counters.busy_us = None;
+        }
+    };
+    let follows = |model: &Model| {
+        let mut all = records(model);
+        all.any(|record| matches!(record.reason, Reason::Triggered { .. }))
+    };
+    for spoil in [&no_state as &dyn Fn(&mut Observation), &no_figure] {
+        let mut model = model(60, rule);
+        model.run(18);
+        model.tick(spoil);
+        model.run(15);
+        assert!(!follows(&model));
+        model.run(15);
+        assert!(follows(&model));
+    }
 }

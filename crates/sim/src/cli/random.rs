@@ -26,8 +26,8 @@ pub(super) struct RandomArgs {
     /// Seeds of each, from 1 up to this.
     #[arg(long, default_value_t = 2)]
     seeds: u64,
-    /// Who plays, separated by commas.
-    #[arg(long, value_delimiter = ',', default_value = "trimtab")]
+    /// Who plays, separated by commas; `exec:COMMAND` takes the rest of its list. May be given several times.
+    #[arg(long, default_value = "trimtab")]
     controllers: Vec<String>,
     /// The rules: beside the host, or inside it.
     #[arg(long, value_enum, default_value_t = LeagueName::Sidecar)]
@@ -51,14 +51,9 @@ pub(super) fn random(args: &RandomArgs, out: &mut dyn Write) -> Result<(), Box<d
     }
     let numbers: Vec<u64> = (args.from..args.from + args.count).collect();
     let drawn = crate::parallel::map(&numbers, |number| draw(*number));
-    let players: Result<Vec<Player>, _> = args
-        .controllers
-        .iter()
-        .map(|name| Player::parse(name))
-        .collect();
     let contest = Contest {
         scenarios: drawn.iter().map(|host| host.scenario.clone()).collect(),
-        players: players?,
+        players: Player::parse_all(&args.controllers)?,
         seeds: args.seeds.max(1),
         league: args.league.league(),
         start: args.start.start(),
@@ -81,6 +76,8 @@ pub(super) fn random(args: &RandomArgs, out: &mut dyn Write) -> Result<(), Box<d
             args.count, args.from, contest.seeds
         )?;
         out.write_all(distribution(&drawn, &own).text(args.output).as_bytes())?;
+        writeln!(out)?;
+        out.write_all(against_operator(&own).text(args.output).as_bytes())?;
         writeln!(out)?;
         out.write_all(worst(&drawn, &own).text(args.output).as_bytes())?;
         writeln!(out)?;
@@ -158,6 +155,43 @@ fn line(name: &str, scores: &[&Score]) -> Vec<String> {
     ];
     cells.extend(figures.map(|figure| format!("{figure:.1}")));
     cells
+}
+
+/// How many hosts are better and worse off than with the setting that their operator chose, over the whole run.
+fn against_operator(scores: &[&Score]) -> Table {
+    let mut table = Table::new(&[
+        "against the operator's setting",
+        "median %",
+        "> 1 % better",
+        "within 1 %",
+        "> 1 % worse",
+        "> 2 %",
+        "> 5 %",
+        "> 10 %",
+        "worst %",
+    ]);
+    let mut ratios: Vec<f64> = scores
+        .iter()
+        .filter_map(|score| score.against_operator)
+        .collect();
+    ratios.sort_by(f64::total_cmp);
+    let within = |least: f64, most: f64| {
+        let counted = ratios.iter().filter(|ratio| (least..most).contains(*ratio));
+        counted.count().to_string()
+    };
+    let at = |share| percent(quantile(&ratios, share).unwrap_or(0.0));
+    table.row(vec![
+        format!("{} hosts", ratios.len()),
+        format!("{:.1}", at(0.5)),
+        within(1.01, f64::INFINITY),
+        within(0.99, 1.01),
+        within(0.0, 0.99),
+        within(0.0, 0.98),
+        within(0.0, 0.95),
+        within(0.0, 0.9),
+        format!("{:.1}", at(0.0)),
+    ]);
+    table
 }
 
 /// The worst hosts with what they are, so that each can be run alone.

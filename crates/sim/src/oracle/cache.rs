@@ -50,6 +50,10 @@ fn key(scenario: &Scenario) -> u64 {
     let operator = scenario.started_at(&scenario.operator());
     let outcome = still(&operator, &Trace::draw(&operator, seed), seed);
     let mut text = format!("{scenario:?}");
+    if scenario.pools.len() > 1 {
+        // What the sweep of several pools looks for: the static vector, and one between each two turning points.
+        text.push_str("by spans");
+    }
     for pool in &outcome.pools {
         text.push_str(&format!(
             "{} {} {:?}",

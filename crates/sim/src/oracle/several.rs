@@ -3,38 +3,96 @@
 //! What is maximised is the weighted sum of each pool's goodput as a share of the jobs that came to it, so that a pool with
 //! many jobs does not drown one with few.
 
-use super::{Bench, Best, SWEEP_SEEDS, Static, grid};
+use super::{Bench, Best, SWEEP_SEEDS, Static, grid, scheduled};
 use crate::run::Outcome;
 use crate::scenario::Scenario;
+use crate::trace::Trace;
 use std::collections::BTreeMap;
 
 /// How much better a vector must be to be worth moving to.
 const GAIN_MIN: f64 = 1e-6;
+/// The ratio of two sizes next to each other in a coarse sweep, and in a fine one; and how far a fine one reaches from where
+/// it begins, as a ratio.
+const COARSE: f64 = 1.5;
+const FINE: f64 = 1.15;
+const FINE_REACH: f64 = 1.6;
+
+/// A stretch of a run in seconds, for which a vector is valued.
+type Span = (f64, f64);
 
 struct Search<'a> {
     bench: &'a Bench<'a>,
     seeds: usize,
-    known: BTreeMap<Vec<u64>, f64>,
+    /// The whole run first, and then what lies between each two turning points, where there are any.
+    spans: Vec<Span>,
+    /// What each vector comes to in each of the spans.
+    known: BTreeMap<Vec<u64>, Vec<f64>>,
 }
 
-impl Search<'_> {
-    fn value(&mut self, workers: &[u64]) -> f64 {
-        if let Some(known) = self.known.get(workers) {
-            return *known;
+impl<'a> Search<'a> {
+    fn new(bench: &'a Bench<'a>, seeds: usize) -> Self {
+        let duration = bench.scenario.duration;
+        let points = bench.scenario.turning_points();
+        let mut spans = vec![(0.0, duration)];
+        if !points.is_empty() {
+            let begins = [0.0].into_iter().chain(points.iter().copied());
+            let ends = points.iter().copied().chain([duration]);
+            spans.extend(begins.zip(ends));
         }
-        let setting = Static {
-            workers: workers.to_vec(),
-            timeout: None,
-        };
-        let value = value(self.bench.scenario, &self.bench.run(&setting, self.seeds));
-        self.known.insert(workers.to_vec(), value);
-        value
+        Self {
+            bench,
+            seeds,
+            spans,
+            known: BTreeMap::new(),
+        }
+    }
+
+    /// What a vector comes to in one of the spans.
+    fn value(&mut self, workers: &[u64], span: usize) -> f64 {
+        if !self.known.contains_key(workers) {
+            let setting = Static {
+                workers: workers.to_vec(),
+                timeout: None,
+            };
+            let outcomes = self.bench.run(&setting, self.seeds);
+            let spans = self.spans.iter();
+            let values = spans.map(|span| self.valued(&outcomes, *span)).collect();
+            self.known.insert(workers.to_vec(), values);
+        }
+        let values = self.known.get(workers);
+        values
+            .and_then(|values| values.get(span))
+            .copied()
+            .unwrap_or(0.0)
+    }
+
+    /// What a schedule comes to over the whole run.
+    fn scheduled(&self, schedule: &[(f64, Vec<u64>)]) -> f64 {
+        let scenario = self.bench.scenario;
+        let traces = self.bench.traces.iter();
+        let outcomes: Vec<Outcome> = traces
+            .map(|(seed, trace)| scheduled(scenario, trace, *seed, schedule))
+            .collect();
+        self.valued(&outcomes, (0.0, scenario.duration))
+    }
+
+    fn valued(&self, outcomes: &[Outcome], span: Span) -> f64 {
+        let traces = self.bench.traces.iter().map(|(_, trace)| trace);
+        value(self.bench.scenario, outcomes.iter().zip(traces), span)
+    }
+
+    /// The vector that is best in a span among those that were run.
+    fn best_known(&self, span: usize) -> Option<Vec<u64>> {
+        let at = |values: &Vec<f64>| values.get(span).copied().unwrap_or(0.0);
+        let known = self.known.iter();
+        let best = known.max_by(|a, b| at(a.1).total_cmp(&at(b.1)));
+        best.map(|(workers, _)| workers.clone())
     }
 
     /// Improves one pool at a time until none can be improved.
-    fn climb(&mut self, start: &[u64], ratio: f64, reach: f64) -> (Vec<u64>, f64) {
+    fn climb(&mut self, start: &[u64], ratio: f64, reach: f64, span: usize) -> (Vec<u64>, f64) {
         let mut at = start.to_vec();
-        let mut best = self.value(&at);
+        let mut best = self.value(&at, span);
         loop {
             let before = best;
             for pool in 0..at.len() {
@@ -48,7 +106,7 @@ impl Search<'_> {
                     }
                     let mut candidate = at.clone();
                     candidate[pool] = size;
-                    let value = self.value(&candidate);
+                    let value = self.value(&candidate, span);
                     if value > best + GAIN_MIN {
                         (at, best) = (candidate, value);
                     }
@@ -61,12 +119,19 @@ impl Search<'_> {
     }
 }
 
-/// The weighted mean over the pools of goodput as a share of arrivals.
-fn value(scenario: &Scenario, outcomes: &[Outcome]) -> f64 {
+/// The weighted mean over the pools of what was good in a span as a share of what arrived in it.
+fn value<'o>(
+    scenario: &Scenario,
+    outcomes: impl Iterator<Item = (&'o Outcome, &'o Trace)>,
+    (from, to): Span,
+) -> f64 {
     let (mut sum, mut weights) = (0.0, 0.0);
-    for outcome in outcomes {
-        for (spec, pool) in scenario.pools.iter().zip(&outcome.pools) {
-            sum += spec.weight * pool.goodput() as f64 / pool.arrived.max(1) as f64;
+    for (outcome, trace) in outcomes {
+        let pools = scenario.pools.iter().zip(&outcome.pools);
+        for ((spec, pool), arrivals) in pools.zip(&trace.arrivals) {
+            let before = |time: f64| arrivals.partition_point(|job| job.at < time);
+            let arrived = before(to).saturating_sub(before(from)).max(1);
+            sum += spec.weight * pool.goodput_between(from, to) as f64 / arrived as f64;
             weights += spec.weight;
         }
     }
@@ -83,30 +148,54 @@ pub(super) fn best(bench: &Bench<'_>) -> Best {
         of(|pool| (pool.max / 2).max(pool.min)),
         of(|pool| (pool.max / 10).max(pool.min)),
     ];
-    let mut coarse = Search {
-        bench,
-        seeds: 1,
-        known: BTreeMap::new(),
-    };
-    let tops = starts.map(|start| coarse.climb(&start, 1.5, f64::INFINITY));
+    let mut coarse = Search::new(bench, 1);
+    let tops = starts.map(|start| coarse.climb(&start, COARSE, f64::INFINITY, 0));
     let top = tops.into_iter().max_by(|a, b| a.1.total_cmp(&b.1));
     let start = top.map_or_else(|| of(|pool| pool.start), |(at, _)| at);
-    let mut fine = Search {
-        bench,
-        seeds: SWEEP_SEEDS.len(),
-        known: BTreeMap::new(),
-    };
-    let (workers, goodput) = fine.climb(&start, 1.15, 1.6);
+    let mut fine = Search::new(bench, SWEEP_SEEDS.len());
+    let (workers, goodput) = fine.climb(&start, FINE, FINE_REACH, 0);
+    let schedule = schedule(&mut coarse, &mut fine, (&workers, goodput));
     let sizes = smallest(&mut fine, &workers, goodput);
     Best {
         sizes,
         curve: BTreeMap::new(),
-        schedule: vec![(0.0, workers.clone())],
+        schedule,
         setting: Static {
             workers,
             timeout: None,
         },
     }
+}
+
+/// Between each two turning points the vector that a sweep of its own finds best there, where that makes the whole run better
+/// than the static one does: what one stretch leaves waiting is a burden to the next.
+fn schedule(
+    coarse: &mut Search<'_>,
+    fine: &mut Search<'_>,
+    (workers, goodput): (&[u64], f64),
+) -> Vec<(f64, Vec<u64>)> {
+    let begins: Vec<f64> = fine.spans.iter().skip(1).map(|(from, _)| *from).collect();
+    let mut found = vec![(0.0, workers.to_vec())];
+    found.extend(begins.iter().map(|from| (*from, workers.to_vec())));
+    let mut best = goodput;
+    for (span, from) in (1..).zip(begins) {
+        let start = coarse.best_known(span).unwrap_or_else(|| workers.to_vec());
+        let (start, _) = coarse.climb(&start, COARSE, f64::INFINITY, span);
+        fine.climb(&start, FINE, FINE_REACH, span);
+        let Some(vector) = fine.best_known(span) else {
+            continue;
+        };
+        let mut tried = found.clone();
+        tried.retain(|(at, _)| at.to_bits() != from.to_bits());
+        tried.push((from, vector));
+        tried.sort_by(|a, b| a.0.total_cmp(&b.0));
+        let value = fine.scheduled(&tried);
+        if value > best {
+            (found, best) = (tried, value);
+        }
+    }
+    found.dedup_by(|later, earlier| later.0 <= earlier.0 || later.1 == earlier.1);
+    found
 }
 
 /// Pool by pool, the smallest size that with the others' best is as good.
@@ -116,10 +205,10 @@ fn smallest(search: &mut Search<'_>, workers: &[u64], goodput: f64) -> Vec<u64> 
         let Some(spec) = search.bench.scenario.pools.get(pool) else {
             continue;
         };
-        for smaller in grid(spec.min, *size, 1.15) {
+        for smaller in grid(spec.min, *size, FINE) {
             let mut candidate = workers.to_vec();
             candidate[pool] = smaller;
-            if search.value(&candidate) >= super::BEST_SHARE * goodput {
+            if search.value(&candidate, 0) >= super::BEST_SHARE * goodput {
                 *size = smaller;
                 break;
             }

@@ -2,12 +2,14 @@
 
 use crate::support::{drive, event, scenario};
 use std::path::Path;
+use trimtab_core::observation::Observation;
 use trimtab_sim::compare::{Contest, Start, standings};
 use trimtab_sim::exec::Program;
 use trimtab_sim::journal::{record, replay, trace};
 use trimtab_sim::oracle::{Best, Cache, best};
 use trimtab_sim::player::Player;
-use trimtab_sim::run::{Driver, Outcome, Run};
+use trimtab_sim::pool::{Ended, Setting};
+use trimtab_sim::run::{Driver, Outcome, Rival, Run, Wish};
 use trimtab_sim::scenario::Scenario;
 use trimtab_sim::trace::Trace;
 use trimtab_sim::world::League;
@@ -221,4 +223,85 @@ fn best_static_beats_the_operator_and_the_clairvoyant_beats_both() {
         .expect("where jobs stall the timeout is swept too");
     assert!(timeout < 5.0, "{timeout}");
     assert_eq!(standings(&scores).len(), 3);
+}
+
+/// Two pools with plants of their own; from 20 s on the first bears far more at once.
+fn two_pools(event: &str) -> Scenario {
+    let pool = |name: &str, plant: &str, rate: f64| {
+        format!(
+            "[[pool]]\nname = \"{name}\"\nstart = 4\nmin = 1\nmax = 24\noperator = 4\nslo = \"400ms\"\nqueue_limit = 1000\n\
+             queue_deadline = \"200ms\"\n[pool.plant]\nwork = {{ dist = \"exponential\", mean = \"50ms\" }}\n{plant}\n\
+             [pool.load]\nrate = {rate:.1}\n"
+        )
+    };
+    let pools = pool("a", "beta = 0.06", 150.0) + &pool("b", "capacity = 4", 20.0);
+    let text = format!("name = \"two\"\nduration = \"40s\"\n{pools}{event}");
+    Scenario::parse(&text, "test").unwrap()
+}
+
+#[test]
+fn with_several_pools_the_clairvoyant_changes_sizes_where_the_host_does() {
+    let scenario = two_pools(&event(
+        20,
+        20,
+        "kind = \"plant\"\npool = \"a\"\nbeta = 0.0005",
+    ));
+    let best = Cache::default().best(&scenario);
+    let from: Vec<f64> = best.schedule.iter().map(|(from, _)| *from).collect();
+    assert_eq!(from, [0.0, 20.0]);
+    assert!(best.schedule[0].1[0] < best.schedule[1].1[0], "{best:?}");
+    let jobs = Trace::draw(&scenario, 1);
+    let run = Run {
+        scenario: &scenario,
+        trace: &jobs,
+        seed: 1,
+        league: League::Sidecar,
+    };
+    let good = |player: Player| player.watch(&run, &best, &mut |_, _, _| ()).goodput(0);
+    let (fixed, changing) = (good(Player::Best), good(Player::Clairvoyant));
+    assert!(changing > 1.1 * fixed, "{changing} against {fixed}");
+}
+
+#[test]
+fn an_override_of_one_pool_makes_no_fight_of_a_change_of_another() {
+    let held = two_pools(&event(
+        5,
+        30,
+        "kind = \"override\"\npool = \"b\"\nworkers = 2",
+    ));
+    let schedule = [(0.0, vec![4, 4]), (10.0, vec![9, 9])];
+    let run = drive(&held, 1, League::InProcess, Driver::Schedule(&schedule));
+    let sizes = |at: usize| {
+        let settings = &run.seconds[at].settings;
+        (settings[0].workers, settings[1].workers)
+    };
+    assert_eq!((run.fights, sizes(20), sizes(38)), (0, (9, 2), (9, 9)));
+    let fights = |pool: usize| {
+        let restless = Restless { pool, workers: 4 };
+        let driver = Driver::Rival(Box::new(restless));
+        drive(&held, 1, League::InProcess, driver).fights
+    };
+    assert_eq!(fights(0), 0);
+    assert!(fights(1) >= 29, "{}", fights(1));
+}
+
+/// Wants another size of one pool at each tick.
+struct Restless {
+    pool: usize,
+    workers: u64,
+}
+
+impl Rival for Restless {
+    fn tick(&mut self, _: &Observation) -> Vec<Wish> {
+        self.workers = 9 - self.workers;
+        vec![Wish {
+            pool: self.pool,
+            workers: Some(self.workers),
+            ..Wish::default()
+        }]
+    }
+
+    fn ended(&mut self, _: usize, _: &Ended, _: &Setting) -> Vec<Wish> {
+        Vec::new()
+    }
 }

@@ -112,9 +112,8 @@ impl Keeper {
         }
         self.counts.rolled_back += 1;
         self.changes.note(now);
-        let ours =
-            matches!(&trial.stage, Stage::Ending { action, .. } if *action == Action::RollBack);
-        self.rest_until = now.after(if ours { HARMED } else { REFUSED });
+        let (ours, rest) = trial.rest();
+        self.rest_until = now.after(rest);
         if status == ChangeStatus::Superseded {
             self.foreign.extend(trial.change.set.into_keys());
         }
@@ -307,6 +306,31 @@ impl Keeper {
     }
 }
 
+impl Keeper {
+    /// The record of a choice.
+    pub(super) fn record(
+        &self,
+        choice: &Choice,
+        signals: &HostSignals,
+        profile: &Profile,
+    ) -> DecisionRecord {
+        DecisionRecord {
+            regime: if self.ladder.is_high {
+                Regime::MemoryRisk
+            } else {
+                Regime::Ample
+            },
+            evidence: Evidence {
+                now: None,
+                before: None,
+                cpu_share: signals.cpu_share(),
+                memory_share: signals.memory_share,
+            },
+            ..record(choice, profile.name.clone())
+        }
+    }
+}
+
 /// The level that the ladder asks for.
 const AGGRESSIVE: &str = "aggressive";
 
@@ -324,6 +348,21 @@ impl OtherTrial {
             reason: reason.clone(),
         };
         (action, reason)
+    }
+
+    /// Whether it was undone from here, and for how long its pool is left alone then.
+    fn rest(&self) -> (bool, Span) {
+        match &self.stage {
+            Stage::Ending {
+                action: Action::RollBack,
+                reason: Reason::DidNotPay { .. } | Reason::NoEffect { .. },
+            } => (true, HARMED),
+            Stage::Ending {
+                action: Action::RollBack,
+                ..
+            } => (true, UNJUDGED),
+            Stage::Sent | Stage::InForce { .. } | Stage::Ending { .. } => (false, REFUSED),
+        }
     }
 
     fn is_in_effect(&self, pool: &PoolState) -> bool {
