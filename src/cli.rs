@@ -187,9 +187,9 @@ pub struct ConfigArgs {
     pub config: Option<PathBuf>,
 }
 
-/// The options of `trimtab run`.
+/// The configuration, and what the command line says over it.
 #[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
-pub struct RunArgs {
+pub struct SettingArgs {
     /// Where the configuration is.
     #[command(flatten)]
     pub config: ConfigArgs,
@@ -199,9 +199,17 @@ pub struct RunArgs {
     /// The host's control socket, over the file's `socket`
     #[arg(long, value_name = "PATH")]
     pub socket: Option<String>,
-    /// The loopback address for the sidecar's pages, over the file's `serve.address`
+    /// The address for the sidecar's pages, over the file's `serve.address`
     #[arg(long, value_name = "ADDRESS")]
     pub listen: Option<String>,
+}
+
+/// The options of `trimtab run`.
+#[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
+pub struct RunArgs {
+    /// What is in force.
+    #[command(flatten)]
+    pub settings: SettingArgs,
     /// Leave the process as the kernel starts it, instead of shutting it in once it serves
     #[arg(long)]
     pub no_cage: bool,
@@ -321,7 +329,7 @@ impl ConfigArgs {
     }
 }
 
-impl RunArgs {
+impl SettingArgs {
     /// Reads the configuration with what the variables and these options override.
     ///
     /// # Errors
@@ -338,10 +346,19 @@ impl RunArgs {
                 overrides.set(key, origin, value.as_str());
             }
         }
-        let config = load(path.as_deref(), &overrides)?;
+        load(path.as_deref(), &overrides)
+    }
+}
+
+impl RunArgs {
+    /// The same, with where to record.
+    ///
+    /// # Errors
+    /// All that is wrong with it.
+    pub fn load(&self, vars: Overrides) -> Result<Config, ConfigErrors> {
         Ok(Config {
             recording: self.record.clone(),
-            ..config
+            ..self.settings.load(vars)?
         })
     }
 }

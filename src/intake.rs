@@ -16,7 +16,7 @@
 //!
 //! Every route takes POST with a JSON body, and `?dry_run=true`, which says what would happen and changes nothing. Every
 //! command of a caller who is known, dry or not, refused or not, becomes an entry of the ledger: who, from where, when, what,
-//! and what came of it.
+//! and what came of it. Over the operator's socket GET of `/api/v1/hosts` tells which host this is, so that nobody has to know.
 //!
 //! A command that was accepted is carried out to its end, in a task of its own, whoever asked for it still waiting or not.
 //!
@@ -109,7 +109,8 @@ impl Intake {
 
     /// The routes for the operator's socket, where the connection says who asks.
     pub fn for_socket(&self) -> Router {
-        guard::for_socket(routes::all(self.shared.clone()))
+        let commands = routes::all(self.shared.clone());
+        guard::for_socket(commands.merge(routes::hosts(self.shared.clone())))
     }
 
     /// The routes for an HTTP listener at this address, behind a guard that asks for a token of this file.

@@ -8,15 +8,15 @@ use hyper::client::conn::http1::handshake;
 use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST};
 use hyper::{Request, Response, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::UnixStream;
 use trimtab_protocol::name::is_plain_name;
 use trimtab_protocol::problem::Problem;
-use trimtab_protocol::view::Hosts;
 
 /// How long the sidecar may take to answer.
 const DEADLINE: Duration = Duration::from_secs(5);
@@ -49,6 +49,17 @@ pub(super) enum ClientError {
     Garbage(String, String),
     #[error("the sidecar at {0} has no host yet")]
     NoHost(String),
+}
+
+/// As much of the list of hosts as both the pages and the operator's socket have.
+#[derive(Debug, Deserialize)]
+struct Known {
+    hosts: Vec<KnownHost>,
+}
+
+#[derive(Debug, Deserialize)]
+struct KnownHost {
+    host: String,
 }
 
 /// Where a sidecar is asked.
@@ -138,10 +149,9 @@ impl Client {
         let host = match named {
             Some(host) => host.to_owned(),
             None => {
-                let hosts: Hosts = self.get("/api/v1/hosts").await?;
-                let first = hosts.hosts.into_iter().next();
-                let first = first.ok_or_else(|| ClientError::NoHost(self.place()))?;
-                first.host.as_str().to_owned()
+                let known: Known = self.get("/api/v1/hosts").await?;
+                let first = known.hosts.into_iter().next();
+                first.ok_or_else(|| ClientError::NoHost(self.place()))?.host
             }
         };
         // What a sidecar calls its host goes back into a path only if it needs no escaping there.
@@ -283,9 +293,4 @@ pub(super) fn host_id(text: &str) -> Result<String, String> {
     let allowed =
         "a host's id is 1 to 64 characters of a-z, 0-9, `_` and `-`, beginning with a letter";
     Err(allowed.to_owned())
-}
-
-/// The operator's socket when nothing else is said: in the default directory of the ledger.
-pub(super) fn default_socket() -> &'static Path {
-    Path::new("trimtab-ledger/operator.sock")
 }

@@ -1,6 +1,6 @@
 //! `trimtab config`: what is in force and where it comes from, and the commented example.
 
-use super::{Console, Exit, RunArgs, ended};
+use super::{Console, Exit, SettingArgs, ended};
 use crate::config::{self, Config, Overrides};
 use clap::{Args, Subcommand, ValueEnum};
 use serde::Serialize;
@@ -15,12 +15,12 @@ pub enum ConfigCommand {
     Example,
 }
 
-/// The options of `trimtab config show`: those of `trimtab run`, for their values count too.
+/// The options of `trimtab config show`: what may be said over the file counts too.
 #[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
 pub struct ShowArgs {
-    /// What `run` is told.
+    /// What is in force.
     #[command(flatten)]
-    pub run: RunArgs,
+    pub settings: SettingArgs,
     /// Say of each key where its value comes from
     #[arg(long)]
     pub origin: bool,
@@ -52,7 +52,7 @@ impl ConfigCommand {
     /// Answers.
     pub fn execute(&self, vars: Overrides, console: &mut Console<'_>) -> Exit {
         match self {
-            Self::Show(args) => match args.run.load(vars) {
+            Self::Show(args) => match args.settings.load(vars) {
                 Ok(config) => ended(args.write(&config, console.out).map(|()| Exit::Done)),
                 Err(errors) => console.refuse(&errors),
             },
@@ -130,10 +130,10 @@ mod tests {
         let drop_in = "mode = \"act\"\n[log]\nlevel = \"warn\"\n[ledger]\nmax_bytes = \"2MiB\"\n";
         std::fs::write(directory.path().join("trimtab.d/a.toml"), drop_in).expect("it is ours");
         let args = ShowArgs {
-            run: RunArgs {
+            settings: SettingArgs {
                 config: ConfigArgs { config: Some(path) },
                 listen: Some("127.0.0.1:0".to_owned()),
-                ..RunArgs::default()
+                ..SettingArgs::default()
             },
             origin: true,
             output: ShowFormat::Toml,

@@ -3,12 +3,16 @@
 use super::client::{Client, ClientError, host_id};
 use super::pages::PagesArgs;
 use super::time::utc;
-use super::{Console, Exit, Format};
+use super::{Console, Exit, Format, ended};
+use crate::record::ledger;
 use crate::telemetry::escaped;
 use clap::Args;
+use std::collections::VecDeque;
 use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use trimtab_protocol::decision::Action;
 use trimtab_protocol::name::{PoolName, is_plain_name};
-use trimtab_protocol::view::{Decisions, Entry};
+use trimtab_protocol::view::{Decisions, Entry, EntryBody};
 
 /// The longest event that is kept while its end is awaited, in bytes.
 const EVENT_BYTES_MAX: usize = 1024 * 1024;
@@ -25,6 +29,12 @@ pub struct DecisionsArgs {
     /// Only entries about this pool
     #[arg(long, value_name = "POOL", value_parser = pool)]
     pub pool: Option<String>,
+    /// Only entries of this action, such as all the advice
+    #[arg(long, value_name = "ACTION", value_parser = ["hold", "try", "confirm", "roll_back", "advise"])]
+    pub action: Option<String>,
+    /// Read the ledger's files in this directory instead of asking a sidecar: they go back for days, its memory for less than an hour
+    #[arg(long, value_name = "DIRECTORY", conflicts_with = "follow")]
+    pub ledger: Option<PathBuf>,
     /// How many of the last entries
     #[arg(short = 'n', value_name = "N", default_value_t = 20)]
     pub last: usize,
@@ -39,10 +49,59 @@ pub struct DecisionsArgs {
 impl DecisionsArgs {
     /// Asks, and writes the entries: 0, or 1 with the reason.
     pub async fn execute(&self, console: &mut Console<'_>) -> Exit {
+        if let Some(directory) = &self.ledger {
+            return self.read(directory, console);
+        }
         match self.show(console).await {
             Ok(exit) => exit,
             Err(error) => console.fail(&escaped(&error.to_string())),
         }
+    }
+
+    /// The last of the wanted entries that are on the disk.
+    fn read(&self, directory: &Path, console: &mut Console<'_>) -> Exit {
+        let mut kept = VecDeque::new();
+        let scanned = ledger::scan(directory, &mut |entry| {
+            let of_host = self.host.as_deref();
+            if of_host.is_none_or(|host| entry.host.as_str() == host) && self.wants(&entry) {
+                kept.push_back(entry);
+                if kept.len() > self.last {
+                    kept.pop_front();
+                }
+            }
+        });
+        let skipped = match scanned {
+            Ok(skipped) => skipped.lines + skipped.files,
+            Err(error) => {
+                let place = directory.display().to_string();
+                return console.fail(&format!("the ledger in {}: {error}", escaped(&place)));
+            }
+        };
+        if kept
+            .iter()
+            .any(|entry| self.write(entry, console.out).is_err())
+        {
+            return Exit::Failed;
+        }
+        if skipped == 0 {
+            return Exit::Done;
+        }
+        let note = format!("note: {skipped} lines or files could not be read");
+        ended(writeln!(console.err, "{note}").map(|()| Exit::Done))
+    }
+
+    /// Whether an entry is one of the pool and of the action that are asked for.
+    fn wants(&self, entry: &Entry) -> bool {
+        let action = match &entry.body {
+            EntryBody::Decision(record) => Some(record.action),
+            EntryBody::Intent(record) => Some(record.action),
+            EntryBody::Outcome(record) => Some(record.action),
+            EntryBody::Command(_) | EntryBody::Reload(_) => None,
+        };
+        let pool = self.pool.as_deref();
+        let of_pool = pool.is_none() || entry.pool.as_ref().map(PoolName::as_str) == pool;
+        let asked = self.action.as_deref();
+        of_pool && asked.is_none_or(|asked| action.is_some_and(|it| word(it) == asked))
     }
 
     async fn show(&self, console: &mut Console<'_>) -> Result<Exit, ClientError> {
@@ -52,6 +111,10 @@ impl DecisionsArgs {
         if let Some(pool) = &self.pool {
             path.push_str("&pool=");
             path.push_str(pool);
+        }
+        if let Some(action) = &self.action {
+            path.push_str("&action=");
+            path.push_str(action);
         }
         let listed: Decisions = client.get(&path).await?;
         for entry in &listed.entries {
@@ -96,9 +159,7 @@ impl DecisionsArgs {
         let Ok(entry) = serde_json::from_str::<Entry>(&event.data) else {
             return Ok(());
         };
-        let pool = self.pool.as_deref();
-        let wanted = pool.is_none() || entry.pool.as_ref().map(PoolName::as_str) == pool;
-        if entry.host.as_str() != host || !wanted {
+        if entry.host.as_str() != host || !self.wants(&entry) {
             return Ok(());
         }
         self.write(&entry, console.out)
@@ -117,6 +178,17 @@ impl DecisionsArgs {
             }
         }
         out.flush()
+    }
+}
+
+/// An action as the command line and the API call it.
+fn word(action: Action) -> &'static str {
+    match action {
+        Action::Hold => "hold",
+        Action::Try => "try",
+        Action::Confirm => "confirm",
+        Action::RollBack => "roll_back",
+        Action::Advise => "advise",
     }
 }
 
@@ -198,6 +270,15 @@ mod tests {
                 [("decision", "{\"a\":1}"), ("resync", "{}")],
                 "{size}"
             );
+        }
+    }
+
+    #[test]
+    fn an_action_is_called_as_the_api_calls_it() {
+        use Action::{Advise, Confirm, Hold, RollBack, Try};
+        for action in [Hold, Try, Confirm, RollBack, Advise] {
+            let wire = serde_json::to_value(action).expect("it is a word");
+            assert_eq!(wire, word(action));
         }
     }
 

@@ -1,25 +1,31 @@
 //! `trimtab doctor`: what this machine and this user lack, for what it is needed, and what helps.
 //!
 //! It reads the configuration with the function that `run` reads it with, asks the host, and tries what the sidecar would do;
-//! it changes nothing. Each finding leads to a section of `docs/doctor.md`.
+//! it changes nothing. Each finding leads to a section of `docs/doctor.md`, which the program has with it.
 
 mod ground;
 mod host;
 
 use super::check::write_json;
-use super::{Console, Exit, Format, RunArgs, ended};
-use crate::config::Overrides;
+use super::{Console, Exit, Format, SettingArgs, ended};
+use crate::config::{ConfigErrors, Overrides};
 use crate::telemetry::escaped;
 use clap::Args;
 use serde::Serialize;
 use std::io::{self, Write};
 
-/// The options of `trimtab doctor`: those of `trimtab run`, for their values count too.
+/// What is to be known about each finding, a section each.
+const MANUAL: &str = include_str!("../../docs/doctor.md");
+
+/// The options of `trimtab doctor`: what may be said over the file counts too.
 #[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
 pub struct DoctorArgs {
-    /// What `run` is told.
+    /// What is in force.
     #[command(flatten)]
-    pub run: RunArgs,
+    pub settings: SettingArgs,
+    /// Only tell what is to be known about a finding of this name
+    #[arg(long, value_name = "NAME")]
+    pub explain: Option<String>,
     /// How the answer is written
     #[arg(short, long, value_enum, default_value_t)]
     pub output: Format,
@@ -86,7 +92,7 @@ impl Finding {
             verdict: Verdict::Missing,
             needed_for,
             fix: fix.into(),
-            see: format!("docs/doctor.md#{name}"),
+            see: format!("trimtab doctor --explain {name}"),
             ..Self::ok(name, found)
         }
     }
@@ -114,6 +120,19 @@ struct Report {
 impl DoctorArgs {
     /// Looks, and says what was found: 0, or 1 where something is wrong.
     pub async fn execute(&self, vars: Overrides, console: &mut Console<'_>) -> Exit {
+        if let Some(name) = &self.explain {
+            return match section(name) {
+                Some(text) => ended(writeln!(console.out, "{text}").map(|()| Exit::Done)),
+                None => {
+                    let known: Vec<&str> = sections().map(|(name, _)| name).collect();
+                    let known = known.join(", ");
+                    console.fail(&format!(
+                        "there is no finding `{}`; known are: {known}",
+                        escaped(name)
+                    ))
+                }
+            };
+        }
         let report = self.look(vars).await;
         let written = match self.output {
             Format::Json => write_json(&report, console.out),
@@ -124,32 +143,51 @@ impl DoctorArgs {
 
     async fn look(&self, vars: Overrides) -> Report {
         let mut findings = ground::of_the_machine();
-        match self.run.load(vars) {
+        let is_named = self.settings.config.path(&vars).is_some();
+        match self.settings.load(vars) {
             Ok(config) => {
                 findings.push(ground::configuration(&config));
                 findings.extend(ground::of_the_configuration(&config));
                 findings.extend(host::all(&config).await);
             }
-            Err(errors) => {
-                let all = errors.list();
-                let first = all
-                    .first()
-                    .map(|it| format!("{}:{}: {}", it.file, it.line.unwrap_or(1), it.message));
-                let found = format!("refused: {}", first.unwrap_or_default());
-                let fix = "`trimtab check --config FILE` says all that is wrong with it";
-                findings.push(Finding::wrong(
-                    "configuration",
-                    found,
-                    "anything at all",
-                    fix,
-                ));
-            }
+            Err(errors) => findings.push(refused(&errors, is_named)),
         }
         Report {
             ok: findings.iter().all(|it| it.verdict != Verdict::Wrong),
             findings,
         }
     }
+}
+
+/// A configuration that is not to be used: one with a mistake, or none at all.
+fn refused(errors: &ConfigErrors, is_named: bool) -> Finding {
+    let (found, fix) = if is_named {
+        (
+            format!("refused: {}", errors.in_short()),
+            "`trimtab check --config FILE` says all that is wrong with it",
+        )
+    } else {
+        (
+            format!("none is named: {}", errors.in_short()),
+            "name the sidecar's configuration with `--config FILE` or TRIMTAB_CONFIG, or the host's control socket with `--socket PATH`",
+        )
+    };
+    Finding::wrong("configuration", found, "anything at all", fix)
+}
+
+/// The manual's sections: the name of each, and what it says.
+fn sections() -> impl Iterator<Item = (&'static str, &'static str)> {
+    let parts = MANUAL.split("\n## ").skip(1);
+    parts.filter_map(|part| {
+        let (name, text) = part.split_once('\n')?;
+        Some((name, text.trim()))
+    })
+}
+
+fn section(name: &str) -> Option<&'static str> {
+    let mut sections = sections();
+    let found = sections.find(|(known, _)| *known == name);
+    found.map(|(_, text)| text)
 }
 
 fn write_table(report: &Report, out: &mut dyn Write) -> io::Result<()> {
@@ -187,8 +225,8 @@ mod tests {
                 output,
                 ..DoctorArgs::default()
             };
-            args.run.config.config = Some(path.clone());
-            args.run.listen = Some("127.0.0.1:0".to_owned());
+            args.settings.config.config = Some(path.clone());
+            args.settings.listen = Some("127.0.0.1:0".to_owned());
             let (mut out, mut err) = (Vec::new(), Vec::new());
             let mut console = Console {
                 out: &mut out,
@@ -215,7 +253,7 @@ mod tests {
             .expect("it is named");
         assert!(line.starts_with("WRONG    host"), "{line}");
         assert!(
-            text.contains("see             docs/doctor.md#host\n"),
+            text.contains("see             trimtab doctor --explain host\n"),
             "{text}"
         );
         assert_eq!(json["ok"], false);
@@ -240,15 +278,11 @@ mod tests {
     #[tokio::test]
     async fn each_finding_has_its_section_in_the_manual() {
         let (_, _, json) = said(NO_HOST).await;
-        let manual = include_str!("../../docs/doctor.md");
-        let sections: BTreeSet<&str> = manual
-            .lines()
-            .filter_map(|line| line.strip_prefix("## "))
-            .collect();
+        let known: BTreeSet<&str> = sections().map(|(name, _)| name).collect();
         for finding in json["findings"].as_array().expect("a list") {
             let name = finding["name"].as_str().expect("a name");
             assert!(
-                sections.contains(name),
+                known.contains(name),
                 "docs/doctor.md has no section `{name}`"
             );
             let ok = finding["verdict"] == "ok";
@@ -256,6 +290,47 @@ mod tests {
                 assert_eq!(finding[key].is_null(), ok, "{key} of {finding}");
             }
         }
+    }
+
+    /// What the doctor says without a file, with these options.
+    async fn said_without_a_file(args: DoctorArgs) -> (Exit, String, String) {
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let mut console = Console {
+            out: &mut out,
+            err: &mut err,
+            color: false,
+        };
+        let exit = args.execute(Overrides::default(), &mut console).await;
+        let text = |bytes| String::from_utf8(bytes).expect("it is text");
+        (exit, text(out), text(err))
+    }
+
+    #[tokio::test]
+    async fn without_a_configuration_it_says_how_to_name_one() {
+        let (exit, text, _) = said_without_a_file(DoctorArgs::default()).await;
+        assert_eq!(exit, Exit::Failed);
+        let said = "WRONG    configuration   none is named: no host is named, and there is no configuration file\n";
+        assert!(text.contains(said), "{text}");
+        assert!(text.contains("`--config FILE` or TRIMTAB_CONFIG"), "{text}");
+    }
+
+    #[tokio::test]
+    async fn a_finding_is_explained_without_the_project_at_hand() {
+        let explain = |name: &str| DoctorArgs {
+            explain: Some(name.to_owned()),
+            ..DoctorArgs::default()
+        };
+        for (name, _) in sections() {
+            let (exit, text, _) = said_without_a_file(explain(name)).await;
+            assert_eq!(exit, Exit::Done);
+            assert!(text.len() > 20 && !text.contains("## "), "{name}: {text}");
+        }
+        let (exit, _, err) = said_without_a_file(explain("weather")).await;
+        assert_eq!(exit, Exit::Failed);
+        assert!(
+            err.contains("`weather`") && err.contains("cage, clock"),
+            "{err}"
+        );
     }
 
     #[test]
@@ -271,8 +346,8 @@ mod tests {
         let mut out = Vec::new();
         write_table(&report, &mut out).expect("it is written");
         let expected = "ok       cage            both\nWRONG    host            a\\u001b[2J\n         needed for      tuning\n         \
-                        what helps      start it\n         see             docs/doctor.md#host\nmissing  perf            denied\n         \
-                        needed for      graphs\n         what helps      allow it\n         see             docs/doctor.md#perf\n\n\
+                        what helps      start it\n         see             trimtab doctor --explain host\nmissing  perf            denied\n         \
+                        needed for      graphs\n         what helps      allow it\n         see             trimtab doctor --explain perf\n\n\
                         1 wrong, 1 missing\n";
         assert_eq!(String::from_utf8(out).expect("it is text"), expected);
     }

@@ -4,7 +4,7 @@
 //! and the sidecar, which is started again when it dies. As the first process of a container this one also buries the dead that
 //! nobody else waits for.
 
-use super::{Console, Exit, RunArgs};
+use super::{Console, Exit, RunArgs, SettingArgs};
 use crate::telemetry::escaped;
 use clap::Args;
 use rustix::io::Errno;
@@ -273,13 +273,16 @@ async fn due(sidecar: Sidecar) {
 /// The options as they stand on the sidecar's command line.
 fn words(run: &RunArgs) -> Vec<OsString> {
     let RunArgs {
+        settings,
+        no_cage,
+        record,
+    } = run;
+    let SettingArgs {
         config,
         mode,
         socket,
         listen,
-        no_cage,
-        record,
-    } = run;
+    } = settings;
     let mut words = Vec::new();
     let mut add = |name: &str, value: Option<OsString>| {
         if let Some(value) = value {

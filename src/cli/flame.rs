@@ -94,7 +94,10 @@ impl FlameArgs {
         let made = match (&*self.diff, self.pid) {
             ([before, after], _) => self.compare(before, after),
             (_, Some(pid)) => self.take(pid),
-            (_, None) => Err("there is neither a process nor two files".to_owned()),
+            (_, None) => Err(
+                "name a process with `--pid PID`, or two files with `--diff BEFORE AFTER`"
+                    .to_owned(),
+            ),
         };
         let (bytes, said) = match made {
             Ok(made) => made,
@@ -281,6 +284,13 @@ mod tests {
         let (exit, _, err) = run(&of("nobody"));
         assert_eq!(exit, Exit::Failed);
         assert!(err.contains("thread `nobody`"), "{err}");
+    }
+
+    #[test]
+    fn who_names_nothing_hears_what_can_be_named() {
+        let (exit, _, err) = run(&FlameArgs::default());
+        assert_eq!(exit, Exit::Failed);
+        assert!(err.contains("--pid PID") && err.contains("--diff"), "{err}");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What the commands of an operator have in common: where they go, how they are told, and how the answer is shown.
 
 use super::check::write_json;
-use super::client::{Client, ClientError, default_socket, host_id};
+use super::client::{Client, ClientError, host_id};
 use super::{ConfigArgs, Console, Exit, Format, ended};
 use crate::config::{self, Overrides};
 use crate::telemetry::escaped;
@@ -22,7 +22,7 @@ pub struct OperateArgs {
     /// Where the configuration is.
     #[command(flatten)]
     pub config: ConfigArgs,
-    /// The host's id; without it, the one of the configuration
+    /// The host's id; without it, the one of the configuration, and without that the sidecar is asked
     #[arg(long, value_name = "ID", value_parser = host_id)]
     pub host: Option<String>,
     /// Only say what would happen
@@ -42,11 +42,27 @@ pub(super) enum NotGiven {
     Body(#[from] serde_json::Error),
     #[error(transparent)]
     Client(#[from] ClientError),
+    #[error(
+        "{0} Name the sidecar's configuration with `--config FILE` or TRIMTAB_CONFIG, or its socket with `--socket PATH`"
+    )]
+    Unnamed(ClientError),
+}
+
+/// Where a command goes.
+#[derive(Debug, PartialEq, Eq)]
+struct Target {
+    socket: PathBuf,
+    /// Nothing where the sidecar is to be asked.
+    host: Option<String>,
+    /// Whether anybody named a configuration or a socket.
+    is_named: bool,
+    /// What is wrong with the configuration, which is not in the way.
+    warning: Option<String>,
 }
 
 impl OperateArgs {
     /// Gives a command and shows the answer: 0 when it was done, 1 when it was not, or not in full, 78 when the configuration
-    /// that is to tell the socket is wrong.
+    /// cannot tell the socket. What else is wrong with that is a warning.
     pub(super) async fn give(
         &self,
         word: &str,
@@ -54,7 +70,17 @@ impl OperateArgs {
         vars: Overrides,
         console: &mut Console<'_>,
     ) -> Exit {
-        match self.ask(word, request, vars).await {
+        let answer = match self.target(&vars) {
+            Ok(target) => {
+                if let Some(warning) = &target.warning {
+                    // Where nobody reads it the command still matters.
+                    let _told = writeln!(console.err, "warning: {}", escaped(warning)).is_ok();
+                }
+                self.send(target, word, request).await
+            }
+            Err(errors) => Err(errors.into()),
+        };
+        match answer {
             Err(NotGiven::Config(errors)) => console.refuse(&errors),
             Err(error) => console.fail(&escaped(&error.to_string())),
             Ok(receipt) => {
@@ -76,35 +102,57 @@ impl OperateArgs {
         request: &impl Serialize,
         vars: Overrides,
     ) -> Result<CommandReceipt, NotGiven> {
-        let (socket, host) = self.target(vars)?;
+        self.send(self.target(&vars)?, word, request).await
+    }
+
+    async fn send(
+        &self,
+        target: Target,
+        word: &str,
+        request: &impl Serialize,
+    ) -> Result<CommandReceipt, NotGiven> {
         let body = Bytes::from(serde_json::to_vec(request)?);
         let dry_run = if self.dry_run { "?dry_run=true" } else { "" };
-        let path = format!("/api/v1/hosts/{host}/{word}{dry_run}");
-        Ok(Client::Socket(socket).post(&path, body).await?)
+        let client = Client::Socket(target.socket);
+        let answer = async {
+            let host = client.host(target.host.as_deref()).await?;
+            let path = format!("/api/v1/hosts/{host}/{word}{dry_run}");
+            client.post(&path, body).await
+        };
+        answer.await.map_err(|error| match error {
+            ClientError::Nobody(..) if !target.is_named => NotGiven::Unnamed(error),
+            error => NotGiven::Client(error),
+        })
     }
 
     /// The socket and the host. A configuration is read only for what the command line does not say.
-    fn target(&self, vars: Overrides) -> Result<(PathBuf, String), config::ConfigErrors> {
+    fn target(&self, vars: &Overrides) -> Result<Target, config::ConfigErrors> {
         if let (Some(socket), Some(host)) = (&self.socket, &self.host) {
-            return Ok((socket.clone(), host.clone()));
+            return Ok(Target {
+                socket: socket.clone(),
+                host: Some(host.clone()),
+                is_named: true,
+                warning: None,
+            });
         }
-        let path = self.config.path(&vars);
-        let mut overrides = vars;
-        if path.is_none() && overrides.value("host.socket").is_none() {
-            // Which host it is does not matter here, but a configuration has one.
-            overrides.set("host.socket", "this command", "control.sock");
-        }
-        let config = config::load(path.as_deref(), &overrides)?;
-        let socket = self.socket.clone().unwrap_or_else(|| {
-            if path.is_some() {
-                config.intake.socket.clone()
-            } else {
-                default_socket().to_owned()
-            }
+        let path = self.config.path(vars);
+        let found = config::reach(path.as_deref(), vars)?;
+        let mistakes = found.mistakes;
+        let Some(socket) = self.socket.clone().or(found.socket) else {
+            return Err(mistakes.unwrap_or_default());
+        };
+        let warning = mistakes.map(|errors| {
+            format!(
+                "the configuration has a mistake, which `trimtab check` explains, and this goes on without: {}",
+                errors.in_short()
+            )
         });
-        let host = self.host.clone();
-        let host = host.unwrap_or_else(|| config.settings.host.as_str().to_owned());
-        Ok((socket, host))
+        Ok(Target {
+            socket,
+            host: self.host.clone().or(found.host),
+            is_named: path.is_some() || self.socket.is_some(),
+            warning,
+        })
     }
 }
 
@@ -186,12 +234,42 @@ mod tests {
             config: ConfigArgs { config: Some(file) },
             ..OperateArgs::default()
         };
-        let target = |args: &OperateArgs| args.target(Overrides::default()).expect("it is valid");
-        let kept = root.path().join("kept/operator.sock");
-        assert_eq!(target(&args), (kept, "shop".to_owned()));
+        let target = |args: &OperateArgs| {
+            let target = args.target(&Overrides::default());
+            let target = target.expect("it can be read");
+            (target.socket, target.host)
+        };
+        let (kept, shop) = (
+            root.path().join("kept/operator.sock"),
+            Some("shop".to_owned()),
+        );
+        assert_eq!(target(&args), (kept, shop));
         args.socket = Some(PathBuf::from("other.sock"));
         assert_eq!(target(&args).0, PathBuf::from("other.sock"));
         let bare = target(&OperateArgs::default());
-        assert_eq!(bare, (default_socket().to_owned(), "host".to_owned()));
+        assert_eq!(bare, (PathBuf::from("trimtab-ledger/operator.sock"), None));
+    }
+
+    #[tokio::test]
+    async fn who_names_nothing_hears_how_to_name_a_sidecar() {
+        let none = Overrides::default();
+        let unnamed = OperateArgs::default()
+            .ask("freeze", &(), none.clone())
+            .await;
+        let unnamed = unnamed.expect_err("nobody is there").to_string();
+        assert!(
+            unnamed.contains("`--config FILE` or TRIMTAB_CONFIG"),
+            "{unnamed}"
+        );
+        let named = OperateArgs {
+            socket: Some(PathBuf::from("no/such.sock")),
+            ..OperateArgs::default()
+        };
+        let named = named.ask("freeze", &(), none).await;
+        let named = named.expect_err("nobody is there").to_string();
+        assert!(
+            named.contains("no/such.sock") && !named.contains("--config"),
+            "{named}"
+        );
     }
 }

@@ -93,6 +93,15 @@ pub(super) fn intake(root: &mut Section<'_>, base: &Path) -> Draft {
     draft
 }
 
+/// The operator's socket alone; nothing where what is given cannot be one.
+pub(super) fn operators(root: &mut Section<'_>, base: &Path, ledger: &Path) -> Option<PathBuf> {
+    let mut table = root.section("intake");
+    if !table.gives(SOCKET.key) {
+        return Some(ledger.join(SOCKET_NAME));
+    }
+    table.text(&SOCKET).map(|found| located(base, &found))
+}
+
 /// The host's operator socket: beside its control socket, unless a key says otherwise.
 pub(super) fn host_socket(
     host: &mut Section<'_>,

@@ -85,6 +85,23 @@ impl ConfigErrors {
         text
     }
 
+    /// The first mistake with its place, and how many there are besides, in one line.
+    #[must_use]
+    pub fn in_short(&self) -> String {
+        let Some(first) = self.findings.first().map(Finding::as_data) else {
+            return String::new();
+        };
+        let place = match (first.file.as_str(), first.line) {
+            ("", _) => String::new(),
+            (file, line) => format!("{file}:{}: ", line.unwrap_or(1)),
+        };
+        let more = match self.count() {
+            0 | 1 => String::new(),
+            many => format!(", and {} more", many - 1),
+        };
+        format!("{place}{}{more}", first.message)
+    }
+
     /// Adds the findings of another check behind these.
     #[must_use]
     pub fn and(mut self, other: Self) -> Self {

@@ -327,6 +327,18 @@ fn host(
     })
 }
 
+/// The one host's id alone, if one is given that can be one.
+pub(super) fn host_id(root: &mut Section<'_>) -> Option<String> {
+    let tables = root.sections("hosts", |_| "host".to_owned())?;
+    let mut tables = tables.into_iter();
+    let mut table = match (tables.next(), tables.next()) {
+        (Some(one), None) => one,
+        (Some(_), Some(_)) => return None,
+        (None, _) => root.absent("hosts", "host"),
+    };
+    table.text(&ID).map(|id| id.value)
+}
+
 /// Which profile a pool follows.
 fn pools(host: &mut Section<'_>) -> Vec<(PoolName, Found<String>)> {
     let mut table = host.section("pools");
@@ -359,7 +371,7 @@ fn pools(host: &mut Section<'_>) -> Vec<(PoolName, Found<String>)> {
     pools
 }
 
-fn ledger(root: &mut Section<'_>, base: &Path) -> LedgerConfig {
+pub(super) fn ledger(root: &mut Section<'_>, base: &Path) -> LedgerConfig {
     let mut table = root.section("ledger");
     let directory = table.text(&DIRECTORY);
     let max_bytes = table.number(&LEDGER_BYTES);

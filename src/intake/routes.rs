@@ -6,10 +6,11 @@ use axum::body::Body;
 use axum::extract::{Path, RawQuery, Request, State};
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{MethodRouter, post};
+use axum::routing::{MethodRouter, get, post};
 use axum::{Extension, Json, Router};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use serde::de::DeserializeOwned;
+use serde_json::json;
 use std::time::Duration;
 use trimtab_protocol::REQUEST_BYTES_MAX;
 use trimtab_protocol::command::{Command, Operator};
@@ -57,6 +58,16 @@ pub(super) fn all(shared: Shared) -> Router {
             router.route(path, route(parse))
         });
     routes.with_state(shared)
+}
+
+/// A router of what the operator's socket alone tells, for there are no pages behind it: which host this is.
+pub(super) fn hosts(shared: Shared) -> Router {
+    let tell = |State(shared): State<Shared>| async move {
+        Json(json!({ "hosts": [{ "host": shared.deps.host }] }))
+    };
+    Router::new()
+        .route("/api/v1/hosts", get(tell))
+        .with_state(shared)
 }
 
 fn route(parse: Parse) -> MethodRouter<Shared> {

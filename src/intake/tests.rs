@@ -224,6 +224,28 @@ async fn a_freeze_closes_the_latch_keeps_it_and_reaches_the_host() {
 }
 
 #[tokio::test]
+async fn the_operators_socket_tells_which_host_it_is_and_http_does_not() {
+    let stage = Stage::new();
+    let ask = || {
+        let request = Request::get("/api/v1/hosts").header(header::HOST, ADDRESS);
+        request.body(Body::empty()).expect("a request")
+    };
+    let mut known = ask();
+    let operator = Operator::Socket { uid: 7, pid: None };
+    known.extensions_mut().insert(operator);
+    let (status, answer) = read(stage.intake.for_socket().oneshot(known).await).await;
+    assert_eq!(status, StatusCode::OK);
+    assert_eq!(answer, json!({"hosts": [{"host": "shop"}]}));
+    let (status, _) = read(stage.intake.for_socket().oneshot(ask()).await).await;
+    assert_eq!(status, StatusCode::FORBIDDEN, "nobody knows who asks");
+    let file = stage.directory.path().join("tokens");
+    let address = ADDRESS.parse().expect("an address");
+    let router = stage.intake.for_http((address, Scheme::Http), &[], file);
+    let answer = router.oneshot(ask()).await.expect("it never fails");
+    assert_eq!(answer.status(), StatusCode::NOT_FOUND, "the pages have it");
+}
+
+#[tokio::test]
 async fn a_freeze_holds_even_where_the_host_cannot_be_reached() {
     let stage = Stage::with_host(false);
     let receipt = stage.done("freeze", "{}").await;

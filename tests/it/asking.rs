@@ -82,6 +82,49 @@ async fn decisions_are_listed_and_followed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_advice_is_read_from_the_sidecar_and_from_its_files() {
+    let service = Service::start(BRISK);
+    let advise = |text: String| text.replace("mode = \"act\"", "mode = \"advise\"");
+    let sidecar = Sidecar::start_as(&service, "sidecar", advise).await;
+    let words = ["decisions", "-n", "3", "--action", "advise"];
+    let out = until("advice", || async {
+        let (code, out, err) = asked(with_url(&words, &sidecar)).await;
+        assert_eq!((code, err.as_str()), (0, ""));
+        (!out.is_empty()).then_some(out)
+    })
+    .await;
+    assert!(out.lines().all(|line| line.contains("Would try")), "{out}");
+    let ledger = service.directory.path().join("sidecar");
+    let kept = |more: &[&str]| {
+        let mut command = trimtab();
+        command.args(words).arg("--ledger").arg(&ledger).args(more);
+        asked(command)
+    };
+    let (code, out, err) = kept(&[]).await;
+    assert_eq!((code, err.as_str()), (0, ""));
+    assert!((1..=3).contains(&out.lines().count()), "{out}");
+    assert!(out.lines().all(|line| line.contains("Would try")), "{out}");
+    for none in ["--pool", "--host"] {
+        assert_eq!(
+            kept(&[none, "none"]).await,
+            (0, String::new(), String::new())
+        );
+    }
+    // What the page on looking before acting tells: the same without this program.
+    let line = format!(
+        "grep -h '\"action\":\"advise\"' {}/ledger-*.jsonl",
+        ledger.display()
+    );
+    let mut grep = Command::new("sh");
+    grep.args(["-c", &line]);
+    let (code, out, _) = asked(grep).await;
+    let entry: serde_json::Value = serde_json::from_str(out.lines().next().unwrap()).unwrap();
+    assert_eq!(code, 0);
+    assert_eq!(entry["pool"], "web");
+    assert!(entry["text"].as_str().unwrap().starts_with("Would try"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn why_tells_the_last_change_and_the_present_limit_with_evidence() {
     let service = Service::start(BRISK);
     let sidecar = Sidecar::start(&service, "sidecar").await;
@@ -251,7 +294,7 @@ fn init_says_what_a_process_without_control_api_is_and_what_it_lacks() {
         &format!("listens on 127.0.0.1:{}", port.trim()),
         " core",
         "no control API answers",
-        "examples/python_host.py",
+        "Python's standard library",
         &format!("trimtab flame --pid {pid}"),
     ] {
         assert!(out.contains(told), "{told} in: {out}");

@@ -3,7 +3,7 @@
 use crate::support::{BRISK, PROGRAM, Service, Sidecar, until};
 use std::fs::{self, Permissions};
 use std::net::{TcpListener, TcpStream};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -124,6 +124,38 @@ async fn lives_shut_in() {
     assert!(graph.await.contains("<svg"));
     let (status, body) = sidecar.get("/profile/capabilities").await;
     assert!(status == 200 && body.contains("perf_user"), "{body}");
+}
+
+/// Landlock judges a link by where it leads, and who renews a certificate or a token makes a file there and turns the link.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_secret_behind_a_link_is_read_and_renewed_from_within() {
+    let service = Service::absent();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let (old, new) = ("o".repeat(32), "n".repeat(32));
+    let put = |name: &str, token: &str| {
+        let place = elsewhere.path().join(name);
+        fs::write(&place, token).unwrap();
+        fs::set_permissions(&place, Permissions::from_mode(0o600)).unwrap();
+        place
+    };
+    let link = service.directory.path().join("tokens");
+    symlink(put("one", &old), &link).unwrap();
+    let named = |text: String| text.replace("[serve]\n", "[serve]\ntoken_file = \"tokens\"\n");
+    let sidecar = Sidecar::start_as(&service, "sidecar", named).await;
+    let (own, sidecar) = (sidecar.address.clone(), &sidecar);
+    let shown = |token: &str| {
+        let headers = format!("Host: {own}\r\nAuthorization: Bearer {token}\r\n");
+        async move { sidecar.get_with("/livez", &headers).await.0 }
+    };
+    until("the cage", || async {
+        sidecar.log().contains("shut in").then_some(())
+    })
+    .await;
+    assert_eq!((shown(&old).await, shown(&new).await), (200, 401));
+    let turned = service.directory.path().join("turned");
+    symlink(put("two", &new), &turned).unwrap();
+    fs::rename(&turned, &link).unwrap();
+    assert_eq!((shown(&old).await, shown(&new).await), (401, 200));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

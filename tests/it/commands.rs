@@ -25,6 +25,12 @@ fn wrong_usage_and_wrong_configuration_have_codes_of_their_own() {
     assert_eq!(code, 64, "{err}");
     let (code, _, err) = run(trimtab().arg("run"));
     assert_eq!(code, 78, "{err}");
+    // What only `run` does is no option of those that read the same configuration.
+    for words in [["doctor", "--no-cage"], ["doctor", "--record=a"]] {
+        assert_eq!(run(trimtab().args(words)).0, 64, "{words:?}");
+    }
+    let (code, _, _) = run(trimtab().args(["config", "show", "--no-cage"]));
+    assert_eq!(code, 64);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

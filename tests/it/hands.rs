@@ -133,6 +133,45 @@ async fn a_freeze_that_the_host_does_not_hear_makes_the_sidecar_undo_its_own_tri
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_freeze_needs_no_name_of_the_host_and_no_whole_configuration() {
+    let service = Service::start(SLOW);
+    let sidecar = Sidecar::start(&service, "sidecar").await;
+    let mut bare = trimtab();
+    bare.arg("freeze").arg("--socket");
+    bare.arg(socket(&service, "sidecar"));
+    let (code, out, err) = asked(bare).await;
+    assert_eq!((code, err.as_str()), (0, ""), "{out}");
+    sidecar
+        .until_status("the freeze", |status| status.frozen)
+        .await;
+    // A file as somebody leaves it who is called away: the ledger's directory stands in it, and a slip.
+    let file = service.directory.path().join("broken.toml");
+    let text = "mode = \"fast\"\n[[hosts]]\nid = \"shop\"\nsocket = \"control.sock\"\n[ledger]\ndirectory = \"sidecar\"\n[lease\n";
+    std::fs::write(&file, text).unwrap();
+    let mut slip = trimtab();
+    slip.env("TRIMTAB_CONFIG", &file).arg("unfreeze");
+    let (code, out, err) = asked(slip).await;
+    assert_eq!(code, 0, "{out}{err}");
+    assert!(
+        err.starts_with("warning: ") && err.contains("broken.toml:7"),
+        "{err}"
+    );
+    sidecar
+        .until_status("the freeze's end", |status| !status.frozen)
+        .await;
+    // Nobody can tell where the sidecar is of a file that says it wrongly.
+    std::fs::write(
+        &file,
+        format!("{}[intake]\nsocket = 5\n", text.replace("[lease\n", "")),
+    )
+    .unwrap();
+    let mut lost = trimtab();
+    lost.arg("freeze").arg("--config").arg(&file);
+    let (code, _, err) = asked(lost).await;
+    assert_eq!(code, 78, "{err}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_pin_holds_is_not_fought_and_expires() {
     let service = Service::start(SLOW);
     let sidecar = Sidecar::start(&service, "sidecar").await;

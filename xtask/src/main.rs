@@ -27,7 +27,10 @@ usage: cargo xtask <chore>
   book               make the site of docs/ with mdBook, in target/book
   ci --from STEP     run what a change must pass from one step on
   ci [--quick]       run all that a change must pass; with --quick leave out the
-                     documentation, cargo-deny, chaos and the demo
+                     documentation, the model checkers, cargo-deny, the browser,
+                     chaos, schemathesis and the demo. What is missing of
+                     Chromium, the dashboard's tools, cargo-deny and schemathesis
+                     it installs: by apt or dnf, npm, cargo and pip
   chaos [--quick | --full | --kills N] [--fault F13]
                      do bad things to real sidecars and hosts, and look; another
                      number of kills has them at other times

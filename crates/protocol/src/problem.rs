@@ -106,7 +106,7 @@ impl ProblemKind {
             Self::Frozen => "the host is frozen",
             Self::Pinned => "the knob is pinned",
             Self::TooSoon => "too many changes in a minute",
-            Self::Internal => "the host's kit failed",
+            Self::Internal => "the server failed",
             Self::KnobFailed => "the knob could not be set",
             Self::Disabled => "control is switched off",
             Self::Silent => "the host gave no answer",

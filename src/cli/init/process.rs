@@ -66,15 +66,11 @@ impl Language {
     /// How a service in it comes to offer the control API.
     pub(super) fn way_in(self) -> &'static str {
         match self {
-            Self::Rust => {
-                "the crate `trimtab-host` offers it in a few lines: docs/how-to/tune-an-axum-service.md"
-            }
+            Self::Rust => "the crate `trimtab-host` offers it in a few lines",
             Self::Python => {
-                "examples/python_host.py offers it with the standard library alone, and may be taken over"
+                "it is a little HTTP over a Unix socket, which Python's standard library suffices for; `trimtab conform` tells what is missing"
             }
-            _ => {
-                "it is a little HTTP over a Unix socket, docs/reference/control-api.md, and `trimtab conform` tells what is missing"
-            }
+            _ => "it is a little HTTP over a Unix socket; `trimtab conform` tells what is missing",
         }
     }
 

@@ -16,6 +16,8 @@ use utoipa::openapi::{
 pub(super) struct Draft {
     pub(super) paths: Paths,
     pub(super) components: Components,
+    /// What every call may answer besides, without a kind of problem of its own: its status and what it says.
+    pub(super) everywhere: &'static [(u16, &'static str)],
 }
 
 /// What a call answers when it does as asked.
@@ -105,6 +107,13 @@ impl Draft {
             let response = ResponseBuilder::new()
                 .description(kinds.join("; "))
                 .content(problem::CONTENT_TYPE, content.build());
+            operation = operation.response(status.to_string(), response.build());
+        }
+        for (status, words) in self.everywhere {
+            let content = ContentBuilder::new().build();
+            let response = ResponseBuilder::new()
+                .description(*words)
+                .content(problem::CONTENT_TYPE, content);
             operation = operation.response(status.to_string(), response.build());
         }
         if !call.security.is_empty() {

@@ -136,7 +136,8 @@ fn lease(draft: &mut Draft) {
         path: path::LEASE,
         id: "releaseLease",
         summary: "Give the right back",
-        description: "Open trials are rolled back.",
+        description: "Open trials are rolled back. Confirmed values are held for as long as the host says, 24 hours where it says nothing; then each \
+                      pool goes back to its baseline, a step every 30 seconds. The same after a lease that ran out.",
         parameters: &[],
         body: Some(Body::required(body)),
         answers,

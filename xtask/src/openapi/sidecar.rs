@@ -6,24 +6,37 @@ use trimtab_protocol::configuration::{
     ConfigurationStatus, DraftVerdict, EffectiveConfiguration, ProfileDraft,
 };
 use trimtab_protocol::problem::ProblemKind;
-use trimtab_protocol::problem::ProblemKind::{Forbidden, Internal, Malformed, Method, Unknown};
+use trimtab_protocol::problem::ProblemKind::{
+    Forbidden, Internal, Malformed, Method, Unauthenticated, Unknown,
+};
 use trimtab_protocol::view::{Decisions, Entry, HostStatus, Hosts, Overview, Readiness, Samples};
 use utoipa::openapi::path::HttpMethod;
 use utoipa::openapi::schema::Type;
 use utoipa::openapi::{InfoBuilder, LicenseBuilder, OpenApi, OpenApiBuilder};
 
 const DESCRIPTION: &str = "What the sidecar shows of itself and of the hosts that it tunes. A `GET` reads and changes \
-    nothing. A `POST` is an operator's command: it is taken over the operator's Unix socket from this sidecar's user, from root and from \
-    users that the configuration names, and over HTTP only with a token where a file of tokens is configured. Every command is \
-    entered in the ledger with who gave it.";
+    nothing, and so does the `POST` of `/api/v1/configuration/check`. Every other `POST` is an operator's command: it is taken over \
+    the operator's Unix socket from this sidecar's user, from root and from users that the configuration names, and over HTTP only \
+    with a token of `intake.token_file`. Every command is entered in the ledger with who gave it. With `serve.token_file` every call \
+    needs a token of that file, as `Authorization: Bearer` or as the password that a browser asks for, and answers 401 without one; \
+    only the listener of `serve.health` never asks.";
+
+/// What the guard before every route says to a request that was meant for another server.
+const EVERYWHERE: &[(u16, &str)] = &[(
+    421,
+    "`about:blank`: the name in `Host` is none of this server's; `serve.allowed_hosts` has them",
+)];
 
 const HOST: (&str, Type, &str) = ("id", Type::String, "What the configuration calls the host.");
 
-/// What any call but those of health may answer.
-pub(super) const ANY: [ProblemKind; 3] = [Forbidden, Method, Internal];
+/// What any call may answer.
+pub(super) const ANY: [ProblemKind; 4] = [Unauthenticated, Forbidden, Method, Internal];
 
 pub(super) fn document() -> OpenApi {
-    let mut draft = Draft::default();
+    let mut draft = Draft {
+        everywhere: EVERYWHERE,
+        ..Draft::default()
+    };
     health(&mut draft);
     pages(&mut draft);
     super::graphs::add(&mut draft);
@@ -68,11 +81,12 @@ pub(super) fn get<'a>(
 fn health(draft: &mut Draft) {
     for (path, id, summary) in [
         ("/livez", "getLiveness", "Whether the process answers"),
-        ("/healthz", "getHealth", "The same under its older name"),
+        ("/healthz", "getHealth", "As `/livez`, under its older name"),
     ] {
         let alive = vec![(200, text("text/plain", "It lives."))];
         draft.add(Call {
             description: "Says nothing about the hosts: a sidecar whose host is gone is alive.",
+            problems: &ANY,
             ..get(path, id, summary, alive)
         });
     }
@@ -91,6 +105,7 @@ fn health(draft: &mut Draft) {
     draft.add(Call {
         description: "Each check with what was found and what to do about it.",
         parameters: &[verbose],
+        problems: &ANY,
         ..get(
             "/readyz",
             "getReadiness",
@@ -107,6 +122,16 @@ fn pages(draft: &mut Draft) {
         problems: &ANY,
         ..get("/", "getPage", "How things stand, for people", page)
     });
+    draft.add(Call {
+        description: "It runs no script. At `/plain?live` it loads again by itself.",
+        problems: &ANY,
+        ..get(
+            "/plain",
+            "getPlainPage",
+            "How things stand, as a plain page",
+            vec![(200, text("text/html", "The page."))],
+        )
+    });
     let media = "application/openmetrics-text";
     let metrics = vec![(
         200,
@@ -117,6 +142,7 @@ fn pages(draft: &mut Draft) {
     )];
     draft.add(Call {
         description: "In the OpenMetrics text format, or as plain text by the `Accept` header.",
+        problems: &ANY,
         ..get("/metrics", "getMetrics", "Metrics", metrics)
     });
     let said = "One event an entry of the ledger: `data` is an Entry and `id` its id. The event `resync` says that entries \
@@ -183,7 +209,7 @@ fn configuration(draft: &mut Draft) {
     let summary = "What an edited profile would change";
     draft.add(Call {
         method: HttpMethod::Post,
-        description: "Applies nothing and writes nothing, so it takes no token. One text is checked at a time.",
+        description: "Applies nothing and writes nothing, so it asks for no operator's token. One text is checked at a time.",
         body: Some(body),
         problems: &[&ANY[..], &[Malformed, Unknown]].concat(),
         ..get(

@@ -135,6 +135,7 @@ fn every_call_of_the_apis_is_described() {
             "get /heatmap",
             "get /livez",
             "get /metrics",
+            "get /plain",
             "get /profile/capabilities",
             "get /profile/quality",
             "get /readyz",
