@@ -6,7 +6,7 @@
 mod heat;
 mod query;
 
-use self::query::{GraphQuery, Moments, Past};
+use self::query::{GraphQuery, Moments};
 use crate::message::{FlameAnswer, FlameCall};
 use crate::serve::Shared;
 use crate::serve::error::Refusal;
@@ -23,7 +23,7 @@ use maud::{DOCTYPE, html};
 use serde::{Deserialize, Serialize};
 use std::io;
 use tokio::sync::oneshot;
-use trimtab_flame::ask::{Ask, Because, Outcome, Remembered, Shot, Stretch};
+use trimtab_flame::ask::{Ask, Because, Outcome, Remembered, Shot};
 use trimtab_flame::ladder::Step;
 use trimtab_flame::{Format, Kind, Quality, shoot_own};
 use trimtab_protocol::decision::Action;
@@ -50,7 +50,7 @@ pub(super) async fn graph(
     let shot = shot(&shared, &query)?;
     let ask = match query.past(now_ns(&shared))? {
         Some(stretch) => Ask::Past {
-            shot: remembered(shot.clone())?,
+            shot: remembered(&query, shot.clone())?,
             stretch,
         },
         None if by_itself(&shared, &query, &shot).await? => {
@@ -70,7 +70,7 @@ pub(super) async fn difference(
     query: Result<Query<GraphQuery>, QueryRejection>,
 ) -> Result<Response, Refusal> {
     let Query(query) = query.map_err(malformed)?;
-    let shot = remembered(shot(&shared, &query)?)?;
+    let shot = compared(&query, shot(&shared, &query)?)?;
     let Moments { before, after } = query.moments(now_ns(&shared))?;
     let format = shot.format;
     picture(
@@ -101,24 +101,10 @@ pub(super) async fn change(
     let at_ns = moment_of(host, generation).ok_or_else(|| {
         Refusal::Unknown(format!("no change {generation} of this host is remembered"))
     })?;
-    let mut shot = remembered(shot(&shared, &query)?)?;
+    let mut shot = compared(&query, shot(&shared, &query)?)?;
     shot.title = format!("{}, change {generation}", shot.title);
-    let span_ns = query.seconds()?.unwrap_or(CHANGE_S) * Past::SECOND_NS;
-    let now = now_ns(&shared);
-    if now < at_ns.saturating_add(2 * Past::SECOND_NS) {
-        return Err(Refusal::Later {
-            after_s: 2,
-            detail: "the first second after the change is not over yet",
-        });
-    }
-    let before = Stretch {
-        from_ns: at_ns.saturating_sub(span_ns),
-        until_ns: at_ns,
-    };
-    let after = Stretch {
-        from_ns: at_ns,
-        until_ns: at_ns.saturating_add(span_ns).min(now),
-    };
+    let Moments { before, after } =
+        query::around(at_ns, query.seconds()?.unwrap_or(CHANGE_S), now_ns(&shared))?;
     let format = shot.format;
     picture(
         &shared,
@@ -302,14 +288,26 @@ fn shot(shared: &Shared, query: &GraphQuery) -> Result<Shot, Refusal> {
     })
 }
 
-/// What is remembered is CPU time alone, and nothing else must look like it.
-fn remembered(shot: Shot) -> Result<Shot, Refusal> {
-    match shot.kind {
-        Kind::Cpu => Ok(shot),
-        Kind::Offcpu | Kind::Wall => Err(Refusal::Malformed(
-            "of the past CPU time alone is remembered: leave out `type`".to_owned(),
-        )),
+/// What is remembered is the host's CPU time alone, and nothing else must look like it.
+fn remembered(query: &GraphQuery, shot: Shot) -> Result<Shot, Refusal> {
+    let wrong = match (query.target.unwrap_or_default(), shot.kind) {
+        (query::Target::Host, Kind::Cpu) => return Ok(shot),
+        (query::Target::Host, Kind::Offcpu | Kind::Wall) => {
+            "of the past CPU time alone is remembered: leave out `type`"
+        }
+        (query::Target::Own, _) => "of the past only the host's is remembered: leave out `target`",
+    };
+    Err(Refusal::Malformed(wrong.to_owned()))
+}
+
+/// What is compared is remembered, and there are formats that know no comparison.
+fn compared(query: &GraphQuery, shot: Shot) -> Result<Shot, Refusal> {
+    if !shot.format.compares() {
+        let text =
+            "a comparison is written as svg or folded: leave out `format`, or give one of these";
+        return Err(Refusal::Malformed(text.to_owned()));
     }
+    remembered(query, shot)
 }
 
 /// Whether the sidecar must look at itself from inside, because the kernel lets its profiler not.

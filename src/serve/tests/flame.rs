@@ -215,6 +215,29 @@ async fn what_cannot_be_had_is_refused_and_never_a_fault() {
             "{wrong}"
         );
     }
+    // What only some formats can show, and only of the host, is refused before anybody is asked.
+    for path in ["/flamegraph/diff?", "/flamegraph/change/7?"] {
+        for format in ["pprof", "speedscope", "firefox"] {
+            let answer = stage.get(&format!("{path}format={format}")).await;
+            assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{path} {format}");
+            assert!(answer.body.contains("svg or folded"), "{}", answer.body);
+        }
+        let answer = stage.get(&format!("{path}format=folded")).await;
+        assert_eq!(answer.status, StatusCode::OK, "{}", answer.body);
+    }
+    for path in [
+        "/flamegraph/diff?",
+        "/flamegraph/change/7?",
+        "/flamegraph?from=-5&",
+    ] {
+        let answer = stage.get(&format!("{path}target=self")).await;
+        assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{path}");
+        assert!(
+            answer.body.contains("leave out `target`"),
+            "{}",
+            answer.body
+        );
+    }
     // Of the past CPU time alone is remembered, and what is asked for as another type must not be answered with that.
     for kind in ["offcpu", "wall"] {
         let past = format!("/flamegraph?from=-30&until=-10&type={kind}");

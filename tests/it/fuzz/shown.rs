@@ -32,7 +32,7 @@ const FORMATS: [Format; 5] = [
 /// Names and figures of a foreign process, as a profile in one of the ways, which the length decides.
 pub(crate) fn picture(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
-    let foreign = read_pprof(bytes).ok();
+    let foreign = read_pprof(bytes).ok().map(|foreign| foreign.tree);
     let Some(tree) = foreign.or_else(|| Tree::of_folded(&text).ok()) else {
         return;
     };
