@@ -122,6 +122,8 @@ pub async fn run(
     let (close, closed) = watch::channel(false);
     let view = outlets.view.clone();
     spawn_door(&mut stages, &config, &intake, closed.clone());
+    let commanded = intake.finish(until(closed.clone()));
+    stages.spawn(named("commands", commanded));
     let commands = match &config.intake.token_file {
         Some(file) => {
             let place = (bound, entrance.scheme);
@@ -388,12 +390,13 @@ fn serve_deps(
     let (started, newest) = (config.clone(), in_force.clone());
     // The lock on what is in force is let go before any file is read.
     let now = move |of: &watch::Receiver<Arc<Config>>| Arc::clone(&of.borrow());
-    let (metrics, clock) = (outlets.metrics, Arc::clone(clock));
+    let (metrics, clock, wall) = (outlets.metrics, Arc::clone(clock), Arc::clone(clock));
     serve::Deps {
         view: outlets.view,
         entries: outlets.entries,
         metrics: Arc::new(move || metrics.render()),
         now: Arc::new(move || clock.now()),
+        wall_ms: Arc::new(move || wall.wall_ms()),
         stale_after: Span::from_ns(config.settings.interval.as_ns().saturating_mul(3)),
         flame,
         effective: Arc::new(move || now(&newest).effective(&started)),

@@ -293,7 +293,7 @@ pub fn load_profiles(
     let mut findings = Vec::new();
     let mut profiles = Vec::new();
     for path in paths {
-        profiles.extend(profile::file_profile(path, &desk));
+        profiles.extend(profile::file_profile(path, None, &desk));
         findings.extend(desk.take());
     }
     if findings.is_empty() {

@@ -22,7 +22,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 use tracing::{debug, warn};
-use trimtab_flame::ask::{Ask, Because, Outcome, Shot, Stretch};
+use trimtab_flame::ask::{Ask, Because, Outcome, SETTLED_MS, Shot, Stretch};
 use trimtab_flame::push::Parcel;
 
 /// After so long without a question the profiler is left.
@@ -31,6 +31,7 @@ const IDLE: Duration = Duration::from_secs(60);
 const RESTART: Duration = Duration::from_secs(10);
 /// How often what is remembered is sent; servers keep profiles of ten to fifteen seconds.
 const PUSH: Duration = Duration::from_secs(15);
+const SECOND_NS: u64 = 1_000_000_000;
 /// How many may wait for graphs. Each is one connection, of which there are not many more.
 pub(crate) const WAITING_MAX: usize = 64;
 
@@ -58,6 +59,7 @@ pub struct Flame {
     source: Source,
     remember: Option<Remember>,
     push: Option<Push>,
+    /// Until when what is remembered was sent: the beginning of a second.
     pushed_ns: u64,
     push_due: Instant,
     clock: Arc<dyn Clock>,
@@ -83,7 +85,7 @@ impl Flame {
             source: Source::Program(program()),
             remember,
             push,
-            pushed_ns: clock.now().as_boot_ns(),
+            pushed_ns: 0,
             push_due: Instant::now() + PUSH,
             clock,
             view,
@@ -201,7 +203,12 @@ impl Flame {
             return;
         }
         match self.send(Ask::Remember { pid, hz, bytes_max }).await {
-            Ok(_) => self.remembered_pid = pid,
+            Ok(_) => {
+                self.remembered_pid = pid;
+                // Of the time before nothing is known.
+                let now_ns = self.clock.now().as_boot_ns();
+                self.pushed_ns = self.pushed_ns.max(now_ns - now_ns % SECOND_NS);
+            }
             Err(problem) => {
                 warn!(problem, "the recent past is not remembered");
                 self.due = Instant::now() + RESTART;
@@ -209,24 +216,34 @@ impl Flame {
         }
     }
 
-    /// Sends what was remembered since the last time; what cannot be sent is not sent again.
+    /// Sends what was remembered since the last time; what cannot be sent is not sent again. Seconds are remembered whole, so it
+    /// ends with the last one of which all is known, and the next time begins there.
     async fn push(&mut self) {
         self.push_due = Instant::now() + PUSH;
-        let (now, wall_s) = (self.clock.now().as_boot_ns(), self.clock.wall_ms() / 1_000);
-        let stretch = Stretch {
-            from_ns: std::mem::replace(&mut self.pushed_ns, now),
-            until_ns: now,
-        };
         let (Some(push), Some(Remember { hz, .. }), Some(pid)) =
             (&self.push, self.remember, self.remembered_pid)
         else {
             return;
         };
+        let (now_ns, wall_ms) = (self.clock.now().as_boot_ns(), self.clock.wall_ms());
+        let settled_ns = now_ns.saturating_sub(SETTLED_MS * 1_000_000);
+        let stretch = Stretch {
+            from_ns: self.pushed_ns,
+            until_ns: settled_ns - settled_ns % SECOND_NS,
+        };
+        if stretch.until_ns <= stretch.from_ns {
+            return;
+        }
+        self.pushed_ns = stretch.until_ns;
+        let seconds = (stretch.until_ns - stretch.from_ns) / SECOND_NS;
+        let until_ms = wall_ms.saturating_sub((now_ns - stretch.until_ns) / 1_000_000);
+        // To the nearest: the two clocks' seconds do not begin together.
+        let until_s = until_ms.saturating_add(500) / 1_000;
         let parcel = Parcel {
             server: push.server.clone(),
             name: push.name.clone(),
-            from_s: wall_s.saturating_sub((now - stretch.from_ns) / 1_000_000_000),
-            until_s: wall_s,
+            from_s: until_s.saturating_sub(seconds),
+            until_s,
             hz,
         };
         let shot = Shot::of(pid);

@@ -22,7 +22,7 @@ use trimtab_protocol::change::{ChangeReceipt, ChangeRequest, EndTrialRequest};
 use trimtab_protocol::decision::Absence;
 use trimtab_protocol::lease::{LeaseGrant, LeaseRelease, LeaseRequest};
 use trimtab_protocol::name::{Generation, PoolName};
-use trimtab_protocol::problem::{self, Problem};
+use trimtab_protocol::problem::{self, Problem, ProblemKind};
 use trimtab_protocol::state::HostState;
 use trimtab_protocol::{API_VERSION, STATE_BYTES_MAX, path};
 use trimtab_sys::process::{PidFd, effective_uid};
@@ -192,9 +192,15 @@ impl HostClient {
     }
 
     /// Ends the connection after an answer that no host gives: whoever keeps it open would keep us from the host that takes
-    /// its place on the socket.
+    /// its place on the socket. And after one that the token is wrong, for it is read with each connection: it may have been
+    /// changed on both sides since.
     fn judge<T>(&mut self, answer: Answer<T>) -> Answer<T> {
-        if matches!(answer, Answer::Lost(_)) {
+        let ends = match &answer {
+            Answer::Done(_) => false,
+            Answer::Refused(problem) => problem.kind == ProblemKind::Unauthenticated,
+            Answer::Lost(_) => true,
+        };
+        if ends {
             self.link = None;
         }
         answer

@@ -18,10 +18,14 @@
 //! command of a caller who is known, dry or not, refused or not, becomes an entry of the ledger: who, from where, when, what,
 //! and what came of it. Over the operator's socket GET of `/api/v1/hosts` tells which host this is, so that nobody has to know.
 //!
+//! A command that was accepted is carried out to its end, in a task of its own, whoever asked for it still waiting or not.
+//!
 //! Intake decides nothing about sizes. A freeze sets a latch that act and decide look at by themselves, so it waits for
 //! neither; calls to the host are made by act, and profiles are changed by decide.
 
+mod ask;
 pub mod door;
+mod ending;
 mod guard;
 pub mod latch;
 mod preview;
@@ -29,6 +33,7 @@ mod routes;
 mod work;
 
 use crate::clock::Clock;
+use crate::intake::ending::Ending;
 use crate::intake::guard::Tokens;
 use crate::intake::latch::Latch;
 use crate::message::{Errand, ProfileOrder, Recorded, Ruling};
@@ -38,9 +43,12 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{Mutex, mpsc};
+use tokio::sync::{Mutex, Semaphore, mpsc};
 use trimtab_protocol::name::HostId;
 use trimtab_protocol::problem::{Problem, ProblemKind};
+
+/// Commands that may be under way at once, without freezes.
+const SEATS: usize = 32;
 
 /// What intake needs from the others.
 #[derive(Clone, Debug)]
@@ -69,6 +77,9 @@ struct Shared {
     deps: Arc<Deps>,
     /// One command at a time; only a freeze takes effect before it is its turn.
     turn: Arc<Mutex<()>>,
+    /// Commands that wait for their turn or run. They go on without their callers, so their number has a bound of its own.
+    seats: Arc<Semaphore>,
+    ending: Ending,
 }
 
 /// Both routers, which share one turn.
@@ -84,8 +95,16 @@ impl Intake {
         let shared = Shared {
             deps: Arc::new(deps),
             turn: Arc::default(),
+            seats: Arc::new(Semaphore::new(SEATS)),
+            ending: Ending::default(),
         };
         Self { shared }
+    }
+
+    /// Waits until `shutdown` ends, and then lets the commands that run finish for a moment. Those that take longer wait for
+    /// nobody any more, and the ledger tells what came of them.
+    pub fn finish<F: Future<Output = ()>>(&self, shutdown: F) -> impl Future<Output = ()> + use<F> {
+        self.shared.ending.clone().run(shutdown)
     }
 
     /// The routes for the operator's socket, where the connection says who asks.

@@ -15,7 +15,7 @@
 //! | `/metrics` | metrics, as OpenMetrics or as plain text, by the `Accept` header |
 //! | `/flamegraph` | where the host's time goes, as a picture; `?target=host\|self`, `?host=`, `?type=`, `?seconds=`, `?hz=`, `?from=`, `?until=`, `?thread=`, `?inlined=`, `?view=`, `?format=` |
 //! | `/flamegraph/diff` | two remembered times compared; `?a=FROM..UNTIL&b=FROM..UNTIL` |
-//! | `/flamegraph/change/{generation}` | the seconds before a change against those after it; `?seconds=` |
+//! | `/flamegraph/change/{generation}` | the seconds before a change against those after it; `?instance=`, `?seconds=` |
 //! | `/heatmap` | the remembered seconds, each with a link to its graph; `?window=` |
 //! | `/profile/capabilities` | what can be seen of the host, and what is in the way of more |
 //! | `/profile/quality` | how good the last graphs were |
@@ -75,6 +75,9 @@ pub type RenderMetrics = Arc<dyn Fn() -> Result<String, fmt::Error> + Send + Syn
 /// Tells the time by the boot-time clock.
 pub type Now = Arc<dyn Fn() -> Moment + Send + Sync>;
 
+/// Tells the time for people, in milliseconds since 1970.
+pub type WallMs = Arc<dyn Fn() -> u64 + Send + Sync>;
+
 /// Tells the configuration in force in full. It may read files, so it is not called where something else would wait.
 pub type Effective = Arc<dyn Fn() -> EffectiveConfiguration + Send + Sync>;
 
@@ -92,6 +95,8 @@ pub struct Deps {
     pub metrics: RenderMetrics,
     /// Tells the time.
     pub now: Now,
+    /// Tells the time for people.
+    pub wall_ms: WallMs,
     /// A host whose last tick is older than this makes the sidecar not ready.
     pub stale_after: Span,
     /// Where the profiler is asked.

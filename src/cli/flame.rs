@@ -4,7 +4,7 @@
 use super::{Console, Exit, ended};
 use clap::{Args, ValueEnum};
 use std::fs::{self, File};
-use std::io::{self, Read as _};
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use trimtab_flame::ask::{HZ_MAX, Shot, WINDOW_MS_MAX};
 use trimtab_flame::{
@@ -133,12 +133,18 @@ impl FlameArgs {
     }
 
     fn compare(&self, before: &Path, after: &Path) -> Result<(Vec<u8>, String), String> {
+        if !Format::from(self.format).compares() {
+            return Err("a comparison is written as svg or folded".to_owned());
+        }
         let (before, after) = (self.read(before)?, self.read(after)?);
+        if let Some(thread) = &self.thread
+            && before.tree.is_empty()
+            && after.tree.is_empty()
+        {
+            return Err(format!("neither of the two has a thread `{thread}`"));
+        }
         let bytes = write_difference(&before, &after, self.view.into(), self.format.into())
-            .map_err(|error| match error.kind() {
-                io::ErrorKind::Unsupported => "a comparison is written as svg or folded".to_owned(),
-                _ => error.to_string(),
-            })?;
+            .map_err(|error| error.to_string())?;
         Ok((
             bytes,
             format!("compared {} with {}", before.title, after.title),
@@ -152,16 +158,22 @@ impl FlameArgs {
             .and_then(|file| file.take(FILE_BYTES_MAX).read_to_end(&mut bytes))
             .map_err(|error| format!("cannot read `{name}`: {error}"))?;
         let folded = std::str::from_utf8(&bytes).ok().map(Tree::of_folded);
-        let tree = match folded {
-            Some(Ok(tree)) => tree,
+        let (tree, kind) = match folded {
+            Some(Ok(tree)) => (tree, None),
             Some(Err(line)) => {
                 return Err(format!(
                     "`{name}`, line {line}: not a folded stack and its number"
                 ));
             }
             None => {
-                read_pprof(&bytes).map_err(|error| format!("`{name}` is no profile: {error}"))?
+                let foreign = read_pprof(&bytes)
+                    .map_err(|error| format!("`{name}` is no profile: {error}"))?;
+                (foreign.tree, foreign.kind)
             }
+        };
+        let tree = match &self.thread {
+            Some(thread) => tree.of_thread(thread),
+            None => tree,
         };
         let quality = Quality {
             collector: name.clone(),
@@ -169,7 +181,7 @@ impl FlameArgs {
         };
         Ok(Named {
             title: name,
-            kind: self.kind.into(),
+            kind: kind.unwrap_or_else(|| self.kind.into()),
             tree,
             quality,
         })
@@ -257,6 +269,28 @@ mod tests {
         let (exit, _, err) = run(&FlameArgs::default());
         assert_eq!(exit, Exit::Failed);
         assert!(err.contains("--pid PID") && err.contains("--diff"), "{err}");
+    }
+
+    #[test]
+    fn one_threads_profiles_are_compared() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let [before, after] = ["before", "after"].map(|name| directory.path().join(name));
+        fs::write(&before, "main;a 90\nmail;b 5\nmail;c 5\n").expect("it is ours");
+        fs::write(&after, "main;a 10\nmail;b 30\nmail;c 10\n").expect("it is ours");
+        let of = |thread: &str| FlameArgs {
+            diff: vec![before.clone(), after.clone()],
+            format: FormatArg::Folded,
+            thread: Some(thread.to_owned()),
+            ..FlameArgs::default()
+        };
+        let (exit, out, _) = run(&of("mail"));
+        assert_eq!(
+            (exit, out.as_str()),
+            (Exit::Done, "mail;b 20 30\nmail;c 20 10\n")
+        );
+        let (exit, _, err) = run(&of("nobody"));
+        assert_eq!(exit, Exit::Failed);
+        assert!(err.contains("thread `nobody`"), "{err}");
     }
 
     #[test]

@@ -97,26 +97,30 @@ impl Config {
             return None;
         }
         let directory = self.profiles_directory.as_deref();
-        let own = directory
-            .map(|it| it.join(format!("{name}.toml")))
-            .filter(|it| it.is_file());
-        if let Some(path) = own {
-            return Some((path.display().to_string(), text_of(&path)));
+        let own = directory.map(|it| (it, it.join(format!("{name}.toml"))));
+        if let Some((directory, path)) = own
+            && path.symlink_metadata().is_ok()
+        {
+            return Some((path.display().to_string(), text_of(directory, &path)));
         }
         let (_, text) = profile::BUILT_IN.iter().find(|(known, _)| *known == name)?;
         Some((format!("built-in/{name}.toml"), (*text).to_owned()))
     }
 }
 
-/// What a file says; nothing where it cannot be read, which the configuration's status tells of.
-fn text_of(path: &Path) -> String {
-    Source::read(path).map_or_else(|_| String::new(), |source| source.text().to_owned())
+/// What a file of the profiles' directory says. Nothing where it cannot be read, which the configuration's status tells of, and
+/// nothing where it is no profile: another file that came there by its name is nobody's to see.
+fn text_of(directory: &Path, path: &Path) -> String {
+    let read = Source::read(path, Some(directory)).ok();
+    let profile = read.filter(profile::is_meant);
+    profile.map_or_else(String::new, |source| source.text().to_owned())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::config::load;
+    use std::os::unix::fs::symlink;
 
     fn config(root: &Path) -> Config {
         let path = root.join("trimtab.toml");
@@ -202,5 +206,80 @@ mod tests {
             .map(|it| it.name.as_str())
             .collect();
         assert_eq!(names, ["api", "background", "default", "web"]);
+    }
+
+    #[test]
+    fn only_what_is_a_profile_and_lies_in_the_directory_is_shown() {
+        let root = tempfile::tempdir().expect("there is room");
+        let config = config(root.path());
+        let profiles = root.path().join("profiles");
+        let secret = root.path().join("tokens.toml");
+        // Even what looks like a profile is shown from nowhere else.
+        let text = format!("# hunter2\n{}", web());
+        std::fs::write(&secret, text).expect("it is ours");
+        symlink("../tokens.toml", profiles.join("api.toml")).expect("it is ours");
+        symlink(&secret, profiles.join("new.toml")).expect("it is ours");
+        std::fs::write(profiles.join("mine.toml"), "night hunter2\n").expect("it is ours");
+        std::fs::write(profiles.join("keys.toml"), "token = 'hunter2'\n").expect("it is ours");
+        let wrong = web().replace("max = 100\n", "max = 'many'\n");
+        std::fs::write(profiles.join("wrong.toml"), &wrong).expect("it is ours");
+        let shown = config.effective(&config).profiles;
+        let text = |name: &str| {
+            let profile = shown.iter().find(|it| it.name == name);
+            profile.map_or("no such", |it| it.text.as_str())
+        };
+        for name in ["api", "new", "mine", "keys"] {
+            assert_eq!(text(name), "", "{name}");
+        }
+        assert_eq!(text("wrong"), wrong, "who mends it wants to see it");
+        assert_ne!(text("web"), "");
+        assert!(
+            !serde_json::to_string(&shown)
+                .expect("it is JSON")
+                .contains("hunter2")
+        );
+
+        let loaded = load(
+            Some(&root.path().join("trimtab.toml")),
+            &Overrides::default(),
+        );
+        let errors = loaded.expect_err("links lead out");
+        let told: Vec<String> = errors.list().into_iter().map(|it| it.message).collect();
+        let out = told
+            .iter()
+            .filter(|it| it.contains("is a link to a file outside its directory"));
+        assert_eq!(out.count(), 2, "{told:?}");
+        assert!(
+            errors.to_string().contains("link to one below it"),
+            "{errors}"
+        );
+        assert!(
+            !serde_json::to_string(&errors.problems())
+                .expect("it is JSON")
+                .contains("hunter2")
+        );
+    }
+
+    #[test]
+    fn a_directory_whose_files_are_swapped_by_a_link_is_read_and_shown() {
+        let root = tempfile::tempdir().expect("there is room");
+        config(root.path());
+        let profiles = root.path().join("profiles");
+        std::fs::create_dir(profiles.join("..set")).expect("it is ours");
+        std::fs::rename(profiles.join("web.toml"), profiles.join("..set/web.toml"))
+            .expect("it is ours");
+        symlink("..set", profiles.join("..data")).expect("it is ours");
+        symlink("..data/web.toml", profiles.join("web.toml")).expect("it is ours");
+        let loaded = load(
+            Some(&root.path().join("trimtab.toml")),
+            &Overrides::default(),
+        );
+        let config = loaded.expect("it is valid");
+        let shown = config.effective(&config).profiles;
+        let web = shown
+            .iter()
+            .find(|it| it.name == "web")
+            .expect("it is known");
+        assert!(web.text.contains("max = 150\n") && web.file.ends_with("profiles/web.toml"));
     }
 }

@@ -18,7 +18,7 @@ pub(super) fn sources(path: Option<&Path>, desk: &Desk<'_>) -> Vec<Arc<Source>> 
         Ok(source) => sources.push(source),
         Err(finding) => desk.report(finding),
     };
-    let base = desk.read(path);
+    let base = desk.read(path, None);
     // Drop-ins of a file that is not there would be held for the whole.
     let drop_ins = if base.is_ok() {
         drop_ins(path, desk)
@@ -27,7 +27,7 @@ pub(super) fn sources(path: Option<&Path>, desk: &Desk<'_>) -> Vec<Arc<Source>> 
     };
     take(base);
     for file in drop_ins {
-        take(desk.read(&file));
+        take(desk.read(&file, None));
     }
     sources
 }

@@ -3,6 +3,7 @@
 //! A profile's name is its file's name. A directory of profiles replaces the built-in ones of the same name and adds others;
 //! `default` is always there, because a pool that no other profile fits needs one.
 
+use super::Overrides;
 use super::error::Finding;
 use super::raw::{Desk, Found, Parsed, Source, parse};
 use super::rule;
@@ -69,15 +70,19 @@ pub(super) fn directory(
     }
     let mut profiles = BTreeMap::new();
     for file in files {
-        let profile = file_profile(&file, desk);
+        let profile = file_profile(&file, Some(path), desk);
         findings.extend(desk.take());
         profiles.insert(name_of(&file).to_owned(), profile);
     }
     Ok(profiles)
 }
 
-/// The profile of one file.
-pub(super) fn file_profile(path: &Path, desk: &Desk<'_>) -> Option<Profile> {
+/// The profile of one file, of the directory of the profiles or of nobody's.
+pub(super) fn file_profile(
+    path: &Path,
+    directory: Option<&Path>,
+    desk: &Desk<'_>,
+) -> Option<Profile> {
     let name = name_of(path);
     if !is_plain_name(name) {
         let title = format!(
@@ -89,7 +94,7 @@ pub(super) fn file_profile(path: &Path, desk: &Desk<'_>) -> Option<Profile> {
         ));
         return None;
     }
-    match desk.read(path) {
+    match desk.read(path, directory) {
         Ok(source) => read(&source, name, desk),
         Err(finding) => {
             desk.report(finding);
@@ -102,6 +107,14 @@ fn name_of(path: &Path) -> &str {
     path.file_stem()
         .and_then(|stem| stem.to_str())
         .unwrap_or_default()
+}
+
+/// Whether a text is meant to be a profile: it is TOML, and has one of the tables without which there is none.
+pub(super) fn is_meant(source: &Arc<Source>) -> bool {
+    let nobody = Overrides::default();
+    let table = parse(source, &Desk::new(&nobody));
+    let needed = [WORKERS, QUEUE_LIMIT, TIMEOUT];
+    table.is_some_and(|table| needed.iter().any(|rule| table.contains_key(rule.key)))
 }
 
 /// Reads a profile and reports all that is wrong with it.

@@ -7,7 +7,6 @@ use super::Overrides;
 use super::error::Finding;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::io::Read as _;
 use std::ops::Range;
@@ -16,6 +15,7 @@ use std::sync::Arc;
 use toml::de::DeTable;
 use trimtab_core::profile::Cited;
 use trimtab_protocol::decision::Citation;
+use trimtab_sys::plain::{self, PlainError};
 
 /// The largest file that is read, in bytes: a hundred times what a long profile needs, and nothing that hurts to parse.
 pub(super) const FILE_BYTES_MAX: u64 = 256 * 1024;
@@ -50,23 +50,30 @@ impl Source {
         })
     }
 
-    /// Reads a file, of which nothing is believed: not that it is a file, nor its size, nor its encoding.
+    /// Reads a file, of which nothing is believed: not that it is a file, nor its size, nor its encoding. A file of somebody's
+    /// directory lies below it, even where its name is a link.
     ///
     /// # Errors
     /// What is wrong with it.
-    pub(super) fn read(path: &Path) -> Result<Arc<Self>, Finding> {
+    pub(super) fn read(path: &Path, directory: Option<&Path>) -> Result<Arc<Self>, Finding> {
         let name = path.display().to_string();
         let cannot = |error: std::io::Error| Finding::new(format!("cannot read `{name}`: {error}"));
-        // Asked before it is opened, because opening a pipe waits for its other end.
-        let meta = std::fs::metadata(path).map_err(cannot)?;
-        if !meta.is_file() {
-            return Err(Finding::new(format!("`{name}` is not a regular file"))
-                .note("a pipe or device could keep the sidecar waiting for ever"));
-        }
+        let opened = match directory {
+            Some(directory) => plain::open_below(directory, path),
+            None => plain::open(path),
+        };
+        let (file, _) = opened.map_err(|error| match error {
+            PlainError::Unreadable(error) => cannot(error),
+            PlainError::NotPlain => Finding::new(format!("`{name}` is not a regular file"))
+                .note("a pipe or device could keep the sidecar waiting for ever"),
+            PlainError::Elsewhere => Finding::new(format!(
+                "`{name}` is a link to a file outside its directory"
+            ))
+            .note("whoever may see the pages sees profiles, and not each file that the sidecar may read")
+            .help("put the file itself into the directory, or link to one below it"),
+        })?;
         let mut bytes = Vec::new();
-        File::open(path)
-            .map_err(cannot)?
-            .take(FILE_BYTES_MAX + 1)
+        file.take(FILE_BYTES_MAX + 1)
             .read_to_end(&mut bytes)
             .map_err(cannot)?;
         Self::decode(name, bytes)
@@ -293,12 +300,16 @@ impl<'a> Desk<'a> {
         self.findings.borrow_mut().push(finding);
     }
 
-    /// Reads a file and remembers what was there, or that nothing was.
+    /// Reads a file, of a directory or of nobody's, and remembers what was there, or that nothing was.
     ///
     /// # Errors
     /// What is wrong with it.
-    pub(super) fn read(&self, path: &Path) -> Result<Arc<Source>, Finding> {
-        let read = Source::read(path);
+    pub(super) fn read(
+        &self,
+        path: &Path,
+        directory: Option<&Path>,
+    ) -> Result<Arc<Source>, Finding> {
+        let read = Source::read(path, directory);
         let mut seen = self.seen.borrow_mut();
         path.hash(&mut *seen);
         match &read {

@@ -104,7 +104,7 @@ const ROWS: &[Row] = &[
         "profiles",
         Some(r#""profiles""#),
         "The directory of your own profiles. A file there replaces the built-in profile of the same name (web, api, background, default)\n\
-     or adds one; without this key the built-in profiles are used. There is no default.",
+     or adds one; without this key the built-in profiles are used. There is no default. A link in it leads to files below it.",
     ),
     Row::Table(
         "[[hosts]]",

@@ -6,7 +6,6 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 use trimtab_protocol::change::ChangeStatus;
 use trimtab_protocol::name::{Epoch, InstanceId, Revision};
-use trimtab_protocol::problem::ProblemKind;
 
 /// Far beyond what any of these calls needs, so that only a hang reaches it.
 const LONG: Duration = Duration::from_secs(20);

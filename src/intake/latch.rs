@@ -7,6 +7,7 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 
@@ -18,6 +19,8 @@ const FILE: &str = "freeze";
 pub struct Latch {
     directory: PathBuf,
     switch: watch::Sender<bool>,
+    /// How often it was closed; held while the switch is turned.
+    closed: Arc<Mutex<u64>>,
     patience: Duration,
 }
 
@@ -30,6 +33,7 @@ impl Latch {
         Self {
             directory: directory.to_owned(),
             switch: watch::Sender::new(frozen),
+            closed: Arc::default(),
             patience,
         }
     }
@@ -48,12 +52,30 @@ impl Latch {
 
     /// Puts it in force, at once and in memory only.
     pub fn close(&self) {
+        let mut closed = self.closed();
+        *closed += 1;
         self.switch.send_replace(true);
     }
 
-    /// Lifts it, in memory only; the file goes first.
-    pub fn lift(&self) {
-        self.switch.send_replace(false);
+    /// What [`Latch::lift`] is told, by whoever is asked to lift the freezes that there are by now.
+    #[must_use]
+    pub fn seen(&self) -> u64 {
+        *self.closed()
+    }
+
+    /// Lifts it, in memory only; the file goes first. A freeze that came after `seen` stays in force, and nothing is lifted.
+    /// Says whether it was lifted.
+    pub fn lift(&self, seen: u64) -> bool {
+        let closed = self.closed();
+        let lifts = *closed == seen;
+        if lifts {
+            self.switch.send_replace(false);
+        }
+        lifts
+    }
+
+    fn closed(&self) -> MutexGuard<'_, u64> {
+        self.closed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Keeps it over restarts.
@@ -156,7 +178,7 @@ mod tests {
         assert!(Latch::open(&place, PATIENCE).is_frozen(), "after a restart");
         latch.forget().await.expect("writable");
         latch.forget().await.expect("a retry");
-        latch.lift();
+        assert!(latch.lift(latch.seen()));
         assert!(!*seen.borrow() && !Latch::open(&place, PATIENCE).is_frozen());
         let left = fs::read_dir(&place).expect("it is there").count();
         assert_eq!(left, 0, "no draft is left behind");
@@ -175,6 +197,17 @@ mod tests {
         latch.close();
         latch.keep("{}".to_owned()).await.expect_err("not there");
         assert!(latch.is_frozen());
+    }
+
+    #[test]
+    fn a_freeze_that_comes_while_one_is_lifted_stays() {
+        let root = tempfile::tempdir().expect("a directory");
+        let latch = Latch::open(root.path(), PATIENCE);
+        latch.close();
+        let seen = latch.seen();
+        latch.clone().close();
+        assert!(!latch.lift(seen) && latch.is_frozen());
+        assert!(latch.lift(latch.seen()) && !latch.is_frozen());
     }
 
     #[test]

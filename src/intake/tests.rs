@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use std::os::unix::fs::OpenOptionsExt;
 use std::sync::Mutex as StdMutex;
 use tempfile::TempDir;
+use tokio::sync::oneshot;
 use tower::ServiceExt;
 use trimtab_core::controller::ProfileSwitch;
 use trimtab_core::moment::Moment;
@@ -535,4 +536,167 @@ async fn a_problem_says_what_would_have_been_taken() {
             .as_str()
             .is_some_and(|it| it.ends_with("known are: web"))
     );
+}
+
+/// A host that answers when the test lets it, and a ledger that takes everything.
+struct Held {
+    intake: Intake,
+    errands: mpsc::Receiver<Errand>,
+    records: mpsc::Receiver<Recorded>,
+    directory: TempDir,
+}
+
+impl Held {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        let (errands, errand) = mpsc::channel(4);
+        let (records, record) = mpsc::channel(4);
+        let patience = Duration::from_secs(60);
+        let intake = Intake::new(Deps {
+            host: "shop".into(),
+            latch: Latch::open(directory.path(), patience),
+            errands,
+            wishes: mpsc::channel(1).0,
+            rulings: None,
+            records,
+            clock: Arc::new(ManualClock::at(Moment::default(), 5)),
+            patience,
+        });
+        Self {
+            intake,
+            errands: errand,
+            records: record,
+            directory,
+        }
+    }
+
+    /// Begins a command, as a connection does.
+    fn begin(&self, path: &str, body: &str) -> tokio::task::JoinHandle<(StatusCode, Value)> {
+        let mut request = post(path, body);
+        let who = Operator::Socket { uid: 7, pid: None };
+        request.extensions_mut().insert(who);
+        let router = self.intake.for_socket();
+        tokio::spawn(async move { read(router.oneshot(request).await).await })
+    }
+
+    async fn asked(&mut self) -> Errand {
+        let asked = tokio::time::timeout(Duration::from_secs(20), self.errands.recv());
+        asked.await.expect("in time").expect("the host is asked")
+    }
+
+    /// Lets the host answer how it stands, and then the next call.
+    async fn answer(&mut self) -> HostCall {
+        let Errand { call, answer } = self.asked().await;
+        assert!(matches!(call, HostCall::State), "{call:?}");
+        let value = HostAnswer::State(Box::new(state()));
+        answer.send(Answer::Done { value }).expect("it waits");
+        let Errand { call, answer } = self.asked().await;
+        let value = HostAnswer::Receipt(receipt(10));
+        answer.send(Answer::Done { value }).expect("it waits");
+        call
+    }
+
+    /// The next line of the ledger.
+    async fn record(&mut self) -> CommandRecord {
+        let next = tokio::time::timeout(Duration::from_secs(20), self.records.recv());
+        match next.await.expect("in time").expect("a line") {
+            Recorded::Command { record, done, .. } => {
+                done.send(Ok(())).expect("the command waits");
+                record
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_command_whose_caller_goes_away_is_carried_out_and_is_in_the_ledger() {
+    let mut held = Held::new();
+    for (path, body) in [("freeze", "{}"), ("unfreeze", ""), ("pin", PIN)] {
+        let caller = held.begin(path, body);
+        let Errand { answer, .. } = held.asked().await;
+        // As where a client is ended while it waits.
+        caller.abort();
+        assert!(caller.await.expect_err("it is gone").is_cancelled());
+        let value = HostAnswer::State(Box::new(state()));
+        answer
+            .send(Answer::Done { value })
+            .expect("the command still waits");
+        let Errand { call, answer } = held.asked().await;
+        assert!(!matches!(call, HostCall::State), "{call:?}");
+        let value = HostAnswer::Receipt(receipt(10));
+        answer
+            .send(Answer::Done { value })
+            .expect("the command still waits");
+        let record = held.record().await;
+        assert_eq!(record.asked.word(), path);
+        assert!(
+            matches!(record.outcome, CommandResult::Done { .. }),
+            "{record:?}"
+        );
+        let kept = held.directory.path().join("freeze").exists();
+        assert_eq!(
+            kept,
+            path == "freeze",
+            "a freeze is kept and an unfreeze removes it"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_freeze_that_comes_while_one_is_lifted_stays_in_force() {
+    let mut held = Held::new();
+    let latch = held.intake.shared.deps.latch.clone();
+    latch.close();
+    let unfreeze = held.begin("unfreeze", "");
+    let Errand { answer, .. } = held.asked().await;
+    let seen = latch.seen();
+    let freeze = held.begin("freeze", "{}");
+    while latch.seen() == seen {
+        tokio::task::yield_now().await;
+    }
+    let value = HostAnswer::State(Box::new(state()));
+    answer.send(Answer::Done { value }).expect("it waits");
+    let Errand { call, answer } = held.asked().await;
+    assert!(matches!(call, HostCall::Unfreeze), "{call:?}");
+    let value = HostAnswer::Receipt(receipt(10));
+    answer.send(Answer::Done { value }).expect("it waits");
+    held.record().await;
+    let (_, lifted) = unfreeze.await.expect("it ends");
+    assert_eq!(lifted["frozen"], true, "{lifted}");
+    let text = lifted["text"].as_str().unwrap_or_default();
+    assert!(text.contains("another freeze has come since"), "{lifted}");
+    assert!(matches!(held.answer().await, HostCall::Freeze(_)));
+    held.record().await;
+    let (_, frozen) = freeze.await.expect("it ends");
+    assert_eq!(frozen["frozen"], true, "{frozen}");
+    assert!(latch.is_frozen() && held.directory.path().join("freeze").exists());
+}
+
+#[tokio::test(start_paused = true)]
+async fn at_the_end_a_command_that_runs_is_told_to_hurry_and_its_line_is_written() {
+    let mut held = Held::new();
+    let caller = held.begin("pin", PIN);
+    let Errand { answer, .. } = held.asked().await;
+    let (end, ended) = oneshot::channel::<()>();
+    let finish = tokio::spawn(held.intake.finish(async move { drop(ended.await) }));
+    drop(end);
+    // The host says nothing any more; the time that there is runs out by itself.
+    let record = held.record().await;
+    assert!(
+        matches!(&record.outcome, CommandResult::Refused { detail, .. } if detail.contains("shutting down")),
+        "{record:?}"
+    );
+    finish.await.expect("it ends");
+    let (status, _) = caller.await.expect("it is answered");
+    assert_eq!(status, StatusCode::INTERNAL_SERVER_ERROR);
+    drop(answer);
+}
+
+#[tokio::test(start_paused = true)]
+async fn at_the_end_nothing_is_waited_for_where_no_command_runs() {
+    let held = Held::new();
+    let before = tokio::time::Instant::now();
+    held.intake.finish(async {}).await;
+    assert_eq!(before.elapsed(), Duration::ZERO, "of the test's own time");
 }

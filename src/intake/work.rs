@@ -1,20 +1,21 @@
 //! Carrying a command out: to the latch, to the host by way of act, to decide, or to whoever holds a configuration that
 //! waits; and then its line in the ledger.
 
+use super::ask::ending;
 use super::preview::{self, Values};
 use super::{Refusal, Shared, refused};
-use crate::message::{About, Errand, HostAnswer, HostCall, ProfileOrder, Recorded, Ruling};
+use crate::message::{HostCall, ProfileOrder, Ruling};
 use serde_json::json;
-use tokio::sync::{mpsc, oneshot};
+use std::sync::Arc;
+use tokio::sync::oneshot;
 use trimtab_core::controller::ProfileWish;
 use trimtab_core::moment::Span;
-use trimtab_core::observation::Answer;
 use trimtab_protocol::command::{
     COMMAND_MS_MAX, Command, CommandReceipt, CommandRecord, CommandResult, Operator, PinCommand,
     ProfileCommand, UnpinCommand,
 };
 use trimtab_protocol::name::InstanceId;
-use trimtab_protocol::operator::{FreezeRequest, OperatorReceipt, PinRequest, ResetRequest};
+use trimtab_protocol::operator::{FreezeRequest, PinRequest, ResetRequest};
 use trimtab_protocol::problem::ProblemKind;
 use trimtab_protocol::state::HostState;
 
@@ -34,71 +35,121 @@ struct Asking<'a> {
     dry_run: bool,
 }
 
-/// Carries a command out, or says what it would do, and enters it in the ledger.
+/// Carries a command out in a task of its own, to its end, whether its caller waits for that or goes away: half a command is
+/// one that nobody gave, and no line of the ledger tells of it.
 pub(super) async fn carry_out(
     shared: &Shared,
     command: Command,
     operator: Operator,
     dry_run: bool,
 ) -> Result<CommandReceipt, Refusal> {
-    // A freeze waits for nobody: not for the command before it, not for a decision, not for the host.
-    if matches!(command, Command::Freeze(_)) && !dry_run {
-        shared.deps.latch.close();
-    }
-    let _turn = shared.turn.lock().await;
-    let asking = Asking {
-        operator: &operator,
-        dry_run,
-    };
-    let result = match &command {
-        Command::Freeze(request) => Ok(shared.freeze(request, asking).await),
-        Command::Unfreeze(_) => shared.unfreeze(asking).await,
-        Command::Pin(pin) => shared.pin(pin, asking).await,
-        Command::Unpin(unpin) => shared.unpin(unpin, asking).await,
-        Command::Reset(reset) => shared.reset(reset, asking).await,
-        Command::Profile(profile) => shared.profile(profile, asking).await,
-        Command::Approve(_) => shared.rule(true, asking).await,
-        Command::Reject(_) => shared.rule(false, asking).await,
-    };
-    let outcome = match &result {
-        Ok(Done {
-            text,
-            missing: None,
-            ..
-        }) => CommandResult::Done { text: text.clone() },
-        Ok(Done {
-            text,
-            missing: Some(missing),
-            ..
-        }) => CommandResult::Partly {
-            text: text.clone(),
-            missing: missing.clone(),
-        },
-        Err(problem) => CommandResult::Refused {
-            problem: problem.kind,
-            detail: problem.detail.clone(),
-        },
-    };
-    tracing::info!(command = command.word(), %operator, dry_run, ?outcome, "an operator's command");
-    let record = CommandRecord {
-        asked: command.clone(),
+    let order = Order {
+        seen: shared.deps.latch.seen(),
+        command,
         operator,
         dry_run,
-        outcome,
     };
-    let instance = result.as_ref().ok().and_then(|done| done.instance.clone());
-    let recorded = shared.record(record, instance).await;
-    let done = result?;
-    Ok(CommandReceipt {
-        host: shared.deps.host.clone(),
-        asked: command,
-        dry_run,
-        recorded,
-        frozen: shared.deps.latch.is_frozen(),
-        text: done.text,
-        missing: done.missing,
-        values: done.values,
+    // A freeze waits for nobody: not for the command before it, not for a decision, not for the host. Who goes away while
+    // others have all seats has begun nothing.
+    let seat = if order.freezes() {
+        shared.deps.latch.close();
+        None
+    } else {
+        let seat = Arc::clone(&shared.seats).acquire_owned().await;
+        Some(seat.map_err(|_| ending())?)
+    };
+    let running = shared.ending.begin();
+    let shared = shared.clone();
+    let task = tokio::spawn(async move {
+        let result = order.carry_out(&shared).await;
+        drop((seat, running));
+        result
+    });
+    task.await.unwrap_or_else(|error| {
+        tracing::error!(%error, "an operator's command ended in a bug");
+        let detail = "the command ended in a bug; look at the status before anything else";
+        Err(refused(ProblemKind::Internal, detail))
     })
+}
+
+/// A command as it was accepted.
+#[derive(Debug)]
+struct Order {
+    command: Command,
+    operator: Operator,
+    dry_run: bool,
+    /// The freezes that there were when it was accepted.
+    seen: u64,
+}
+
+impl Order {
+    fn freezes(&self) -> bool {
+        matches!(self.command, Command::Freeze(_)) && !self.dry_run
+    }
+
+    /// Carries it out, or says what it would do, and enters it in the ledger.
+    async fn carry_out(self, shared: &Shared) -> Result<CommandReceipt, Refusal> {
+        let _turn = shared.turn.lock().await;
+        let Self {
+            command,
+            operator,
+            dry_run,
+            seen,
+        } = self;
+        let asking = Asking {
+            operator: &operator,
+            dry_run,
+        };
+        let result = match &command {
+            Command::Freeze(request) => Ok(shared.freeze(request, asking).await),
+            Command::Unfreeze(_) => shared.unfreeze(seen, asking).await,
+            Command::Pin(pin) => shared.pin(pin, asking).await,
+            Command::Unpin(unpin) => shared.unpin(unpin, asking).await,
+            Command::Reset(reset) => shared.reset(reset, asking).await,
+            Command::Profile(profile) => shared.profile(profile, asking).await,
+            Command::Approve(_) => shared.rule(true, asking).await,
+            Command::Reject(_) => shared.rule(false, asking).await,
+        };
+        let outcome = match &result {
+            Ok(Done {
+                text,
+                missing: None,
+                ..
+            }) => CommandResult::Done { text: text.clone() },
+            Ok(Done {
+                text,
+                missing: Some(missing),
+                ..
+            }) => CommandResult::Partly {
+                text: text.clone(),
+                missing: missing.clone(),
+            },
+            Err(problem) => CommandResult::Refused {
+                problem: problem.kind,
+                detail: problem.detail.clone(),
+            },
+        };
+        tracing::info!(command = command.word(), %operator, dry_run, ?outcome, "an operator's command");
+        let record = CommandRecord {
+            asked: command.clone(),
+            operator,
+            dry_run,
+            outcome,
+        };
+        let instance = result.as_ref().ok().and_then(|done| done.instance.clone());
+        let recorded = shared.record(record, instance).await;
+        let done = result?;
+        Ok(CommandReceipt {
+            host: shared.deps.host.clone(),
+            asked: command,
+            dry_run,
+            recorded,
+            frozen: shared.deps.latch.is_frozen(),
+            text: done.text,
+            missing: done.missing,
+            values: done.values,
+        })
+    }
 }
 
 impl Shared {
@@ -129,14 +180,16 @@ impl Shared {
                 },
             };
         }
-        // Again, for the command before this one may have lifted it.
-        latch.close();
+        // One that was accepted at the same moment may have been carried out first, and lifted this.
+        if !latch.is_frozen() {
+            latch.close();
+        }
         let text = json!({
             "reason": request.reason,
             "by": asking.operator.to_string(),
             "at_ms": self.deps.clock.wall_ms(),
         });
-        let (before, kept) = tokio::join!(self.state(), latch.keep(text.to_string()));
+        let (before, kept) = tokio::join!(self.state(), self.on_disk(latch.keep(text.to_string())));
         let heard = self.receipt(HostCall::Freeze(request.clone())).await;
         let mut missing = Vec::new();
         if let Err(error) = kept {
@@ -170,7 +223,7 @@ impl Shared {
     }
 
     /// First the file, so that the freeze does not come back at the next start; then the host; then the switch.
-    async fn unfreeze(&self, asking: Asking<'_>) -> Result<Done, Refusal> {
+    async fn unfreeze(&self, seen: u64, asking: Asking<'_>) -> Result<Done, Refusal> {
         let latch = &self.deps.latch;
         let before = self.state().await;
         let frozen = latch.is_frozen() || before.as_ref().is_ok_and(|state| state.frozen);
@@ -187,22 +240,22 @@ impl Shared {
                 ..Done::default()
             });
         }
-        if let Err(error) = latch.forget().await {
+        if let Err(error) = self.on_disk(latch.forget()).await {
             let detail = format!("the freeze stays, for its file does: {error}");
             return Err(refused(ProblemKind::Internal, detail));
         }
         let heard = self.receipt(HostCall::Unfreeze).await;
-        latch.lift();
+        let lifted = latch.lift(seen);
         let missing = heard.err().map(|problem| {
             format!(
                 "the host did not hear it and stays frozen if it was: {}",
                 problem.detail
             )
         });
-        let text = if frozen {
-            "the freeze is lifted"
-        } else {
-            "nothing was frozen"
+        let text = match (lifted, frozen) {
+            (false, _) => "another freeze has come since, and stays in force",
+            (true, true) => "the freeze is lifted",
+            (true, false) => "nothing was frozen",
         };
         Ok(Done {
             text: text.to_owned(),
@@ -326,89 +379,6 @@ impl Shared {
             Err(detail) => Err(refused(ProblemKind::Unknown, detail)),
         }
     }
-
-    /// The host as it stands.
-    async fn state(&self) -> Result<HostState, Refusal> {
-        match self.errand(HostCall::State).await? {
-            HostAnswer::State(state) => Ok(*state),
-            HostAnswer::Receipt(_) => Err(confused()),
-        }
-    }
-
-    /// What the host answers to an operator's call.
-    async fn receipt(&self, call: HostCall) -> Result<OperatorReceipt, Refusal> {
-        match self.errand(call).await? {
-            HostAnswer::Receipt(receipt) => Ok(receipt),
-            HostAnswer::State(_) => Err(confused()),
-        }
-    }
-
-    async fn errand(&self, call: HostCall) -> Result<HostAnswer, Refusal> {
-        let (answer, heard) = oneshot::channel();
-        let errand = Errand { call, answer };
-        match self.ask(&self.deps.errands, errand, heard).await? {
-            Answer::Done { value } => Ok(value),
-            Answer::Refused { problem } => Err(Box::new(problem)),
-            Answer::Lost { absence } => {
-                let detail = format!(
-                    "the host's operator socket gave no answer ({})",
-                    serde_json::to_value(absence)
-                        .ok()
-                        .and_then(|word| word.as_str().map(ToOwned::to_owned))
-                        .unwrap_or_default()
-                );
-                Err(refused(ProblemKind::Silent, detail))
-            }
-            Answer::NotSent => Err(refused(ProblemKind::Silent, "the host was not asked")),
-        }
-    }
-
-    /// Hands something to another stage and waits for what it says.
-    async fn ask<Q, A>(
-        &self,
-        stage: &mpsc::Sender<Q>,
-        question: Q,
-        answer: oneshot::Receiver<A>,
-    ) -> Result<A, Refusal> {
-        let asking = async {
-            stage.send(question).await.ok()?;
-            answer.await.ok()
-        };
-        match tokio::time::timeout(self.deps.patience, asking).await {
-            Ok(Some(answer)) => Ok(answer),
-            Ok(None) => Err(refused(
-                ProblemKind::Internal,
-                "the sidecar is shutting down",
-            )),
-            Err(_) => Err(refused(
-                ProblemKind::Internal,
-                "the sidecar is busy and did not answer itself in time",
-            )),
-        }
-    }
-
-    /// Enters a command in the ledger; whether the entry is on disk.
-    async fn record(&self, record: CommandRecord, instance: Option<InstanceId>) -> bool {
-        let about = About {
-            host: self.deps.host.clone(),
-            instance,
-            pool: record.asked.pool().cloned(),
-            at: self.deps.clock.now(),
-            at_ms: self.deps.clock.wall_ms(),
-        };
-        let (done, written) = oneshot::channel();
-        let entry = Recorded::Command {
-            about,
-            record,
-            done,
-        };
-        let written = self.ask(&self.deps.records, entry, written).await;
-        let recorded = matches!(written, Ok(Ok(())));
-        if !recorded {
-            tracing::warn!("the ledger did not take an operator's command");
-        }
-        recorded
-    }
 }
 
 fn done(text: String, values: Values, before: HostState) -> Done {
@@ -422,11 +392,4 @@ fn done(text: String, values: Values, before: HostState) -> Done {
 
 fn joined(missing: &[String]) -> Option<String> {
     (!missing.is_empty()).then(|| missing.join("; "))
-}
-
-fn confused() -> Refusal {
-    refused(
-        ProblemKind::Internal,
-        "the sidecar answered itself with something else",
-    )
 }

@@ -4,9 +4,10 @@
 //! its own script for search and zoom, but under a policy that gives it an origin of its own and nothing to reach.
 
 mod heat;
+mod link;
 mod query;
 
-use self::query::{GraphQuery, Moments, Past};
+use self::query::{GraphQuery, Moments};
 use crate::message::{FlameAnswer, FlameCall};
 use crate::serve::Shared;
 use crate::serve::error::Refusal;
@@ -23,13 +24,15 @@ use maud::{DOCTYPE, html};
 use serde::{Deserialize, Serialize};
 use std::io;
 use tokio::sync::oneshot;
-use trimtab_flame::ask::{Ask, Because, Outcome, Remembered, Shot, Stretch};
+use trimtab_flame::ask::{Ask, Because, Outcome, Remembered, Shot};
 use trimtab_flame::ladder::Step;
 use trimtab_flame::{Format, Kind, Quality, shoot_own};
 use trimtab_protocol::decision::Action;
-use trimtab_protocol::view::EntryBody;
+use trimtab_protocol::name::InstanceId;
+use trimtab_protocol::view::{Entry, EntryBody};
 
 pub(super) use self::heat::show as heatmap;
+pub(super) use self::link::of_change as link_of_change;
 
 /// A picture's script may run, in an origin of its own: it cannot ask this server or any other.
 const PICTURE: ContentPolicy = ContentPolicy(
@@ -38,6 +41,8 @@ const PICTURE: ContentPolicy = ContentPolicy(
 );
 /// How many seconds before and after a change are compared.
 const CHANGE_S: u64 = 10;
+/// How much the clock for people may have been set forward since an entry was written.
+const WALL_SLACK_MS: u64 = 60_000;
 /// The window that `go tool pprof` expects.
 const PPROF_S: u64 = 30;
 
@@ -50,7 +55,7 @@ pub(super) async fn graph(
     let shot = shot(&shared, &query)?;
     let ask = match query.past(now_ns(&shared))? {
         Some(stretch) => Ask::Past {
-            shot: remembered(shot.clone())?,
+            shot: remembered(&query, shot.clone())?,
             stretch,
         },
         None if by_itself(&shared, &query, &shot).await? => {
@@ -70,7 +75,7 @@ pub(super) async fn difference(
     query: Result<Query<GraphQuery>, QueryRejection>,
 ) -> Result<Response, Refusal> {
     let Query(query) = query.map_err(malformed)?;
-    let shot = remembered(shot(&shared, &query)?)?;
+    let shot = compared(&query, shot(&shared, &query)?)?;
     let Moments { before, after } = query.moments(now_ns(&shared))?;
     let format = shot.format;
     picture(
@@ -98,27 +103,20 @@ pub(super) async fn change(
     let host = query.host(&shared)?;
     let view = shared.view();
     let host = find(&view, &host)?;
-    let at_ns = moment_of(host, generation).ok_or_else(|| {
+    let instance = query.instance.as_deref();
+    let entry = beginning_of(host, generation, instance).ok_or_else(|| {
         Refusal::Unknown(format!("no change {generation} of this host is remembered"))
     })?;
-    let mut shot = remembered(shot(&shared, &query)?)?;
-    shot.title = format!("{}, change {generation}", shot.title);
-    let span_ns = query.seconds()?.unwrap_or(CHANGE_S) * Past::SECOND_NS;
-    let now = now_ns(&shared);
-    if now < at_ns.saturating_add(2 * Past::SECOND_NS) {
-        return Err(Refusal::Later {
-            after_s: 2,
-            detail: "the first second after the change is not over yet",
-        });
+    if is_of_earlier_boot(&shared, entry.at_ms) {
+        return Err(Refusal::Unknown(format!(
+            "change {generation} was made before this machine was started, of which no graph is remembered"
+        )));
     }
-    let before = Stretch {
-        from_ns: at_ns.saturating_sub(span_ns),
-        until_ns: at_ns,
-    };
-    let after = Stretch {
-        from_ns: at_ns,
-        until_ns: at_ns.saturating_add(span_ns).min(now),
-    };
+    let at_ns = entry.moment_ns;
+    let mut shot = compared(&query, shot(&shared, &query)?)?;
+    shot.title = format!("{}, change {generation}", shot.title);
+    let Moments { before, after } =
+        query::around(at_ns, query.seconds()?.unwrap_or(CHANGE_S), now_ns(&shared))?;
     let format = shot.format;
     picture(
         &shared,
@@ -245,25 +243,35 @@ pub(super) async fn pprof_profile(
     Ok(response)
 }
 
-/// When a change was made, by the newest entry that tells of it.
-fn moment_of(host: &HostView, generation: u64) -> Option<u64> {
+/// What tells of a change's beginning: the newest entry of that number, of one run of the host or of any.
+fn beginning_of(host: &HostView, generation: u64, instance: Option<&str>) -> Option<Entry> {
     let tells = host
         .deeds
         .iter()
         .rev()
         .filter(|stored| stored.sort != Sort::Decision);
-    let entries = tells.filter_map(|stored| stored.entry());
+    let mut entries = tells.filter_map(|stored| stored.entry());
     // What tells of the trial's beginning counts, not of its end.
-    let begins = entries.filter(|entry| match &entry.body {
-        EntryBody::Outcome(outcome) => {
-            outcome.generation.0 == generation && outcome.action == Action::Try
-        }
-        EntryBody::Intent(intent) => {
-            intent.generation.0 == generation && intent.action == Action::Try
-        }
-        _ => false,
-    });
-    begins.map(|entry| entry.moment_ns).next()
+    entries.find(|entry| {
+        let begins = match &entry.body {
+            EntryBody::Outcome(outcome) => {
+                outcome.generation.0 == generation && outcome.action == Action::Try
+            }
+            EntryBody::Intent(intent) => {
+                intent.generation.0 == generation && intent.action == Action::Try
+            }
+            _ => false,
+        };
+        let own = entry.instance.as_ref().map(InstanceId::as_str);
+        begins && (instance.is_none() || own == instance)
+    })
+}
+
+/// Whether something is older than this run of the machine, so that its moment is by another boot-time clock. A clock that
+/// people read is set from time to time, so what is close is taken for younger.
+fn is_of_earlier_boot(shared: &Shared, at_ms: u64) -> bool {
+    let age_ms = (shared.deps.wall_ms)().saturating_sub(at_ms);
+    age_ms > (shared.deps.now)().as_boot_ns() / 1_000_000 + WALL_SLACK_MS
 }
 
 /// What is to be looked at, and how.
@@ -302,14 +310,26 @@ fn shot(shared: &Shared, query: &GraphQuery) -> Result<Shot, Refusal> {
     })
 }
 
-/// What is remembered is CPU time alone, and nothing else must look like it.
-fn remembered(shot: Shot) -> Result<Shot, Refusal> {
-    match shot.kind {
-        Kind::Cpu => Ok(shot),
-        Kind::Offcpu | Kind::Wall => Err(Refusal::Malformed(
-            "of the past CPU time alone is remembered: leave out `type`".to_owned(),
-        )),
+/// What is remembered is the host's CPU time alone, and nothing else must look like it.
+fn remembered(query: &GraphQuery, shot: Shot) -> Result<Shot, Refusal> {
+    let wrong = match (query.target.unwrap_or_default(), shot.kind) {
+        (query::Target::Host, Kind::Cpu) => return Ok(shot),
+        (query::Target::Host, Kind::Offcpu | Kind::Wall) => {
+            "of the past CPU time alone is remembered: leave out `type`"
+        }
+        (query::Target::Own, _) => "of the past only the host's is remembered: leave out `target`",
+    };
+    Err(Refusal::Malformed(wrong.to_owned()))
+}
+
+/// What is compared is remembered, and there are formats that know no comparison.
+fn compared(query: &GraphQuery, shot: Shot) -> Result<Shot, Refusal> {
+    if !shot.format.compares() {
+        let text =
+            "a comparison is written as svg or folded: leave out `format`, or give one of these";
+        return Err(Refusal::Malformed(text.to_owned()));
     }
+    remembered(query, shot)
 }
 
 /// Whether the sidecar must look at itself from inside, because the kernel lets its profiler not.

@@ -29,7 +29,7 @@ const LIMIT_DEFAULT: usize = 1_000;
 const LIMIT_MAX: usize = 10_000;
 /// Where the graph of before and after each entry's change is, in the words of RFC 9652.
 const GRAPH_OF_CHANGE: &str =
-    "\"/flamegraph/change/{generation}\"; rel=\"related\"; title=\"before and after\"";
+    "\"/flamegraph/change/{generation}{?instance}\"; rel=\"related\"; title=\"before and after\"";
 /// How many items make a piece of the answer.
 const PIECE: usize = 32;
 

@@ -5,6 +5,7 @@
 //! characters first.
 
 use crate::serve::Shared;
+use crate::serve::flame::link_of_change;
 use crate::serve::health;
 use crate::view::words::{foreign, level, regime};
 use crate::view::{HostView, Stored};
@@ -12,7 +13,6 @@ use axum::extract::{RawQuery, State};
 use axum::response::{Html, IntoResponse, Response};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use std::sync::Arc;
-use trimtab_core::moment::Moment;
 use trimtab_protocol::decision::{Action, Mode};
 use trimtab_protocol::knob::KnobValue;
 use trimtab_protocol::name::{KnobName, PoolName};
@@ -33,7 +33,7 @@ const LIVE: &str = "live";
 pub(super) async fn show(State(shared): State<Shared>, RawQuery(query): RawQuery) -> Response {
     let live = query.as_deref() == Some(LIVE);
     let view = shared.view();
-    let now = (shared.deps.now)();
+    let now_ms = (shared.deps.wall_ms)();
     let readiness = health::readiness(&shared);
     let page = html! {
         (DOCTYPE)
@@ -57,7 +57,7 @@ pub(super) async fn show(State(shared): State<Shared>, RawQuery(query): RawQuery
                     }
                 }
                 main {
-                    @for host in view.hosts.values() { (self::host(host, now)) }
+                    @for host in view.hosts.values() { (self::host(host, now_ms)) }
                 }
                 footer {
                     p.quiet {
@@ -90,7 +90,7 @@ fn again(live: bool) -> Markup {
     }
 }
 
-fn host(host: &HostView, now: Moment) -> Markup {
+fn host(host: &HostView, now_ms: u64) -> Markup {
     let status = &host.status;
     html! {
         section {
@@ -102,10 +102,10 @@ fn host(host: &HostView, now: Moment) -> Markup {
             }
             h3 { "What was done" }
             @if host.deeds.is_empty() { p.quiet { "Nothing yet." } }
-            ol { @for entry in host.deeds.iter().rev().take(DEEDS) { (line(entry, now)) } }
+            ol { @for entry in host.deeds.iter().rev().take(DEEDS) { (line(entry, now_ms)) } }
             details {
                 summary { "The latest decisions, those that changed nothing included" }
-                ol { @for entry in host.entries.iter().rev().take(LATEST) { (line(entry, now)) } }
+                ol { @for entry in host.entries.iter().rev().take(LATEST) { (line(entry, now_ms)) } }
             }
         }
     }
@@ -243,10 +243,11 @@ fn changes(pool: &PoolStatus) -> String {
     )
 }
 
-fn line(stored: &Arc<Stored>, now: Moment) -> Markup {
+/// An entry's age is by the clock for people: one of an earlier start of the machine was written by another boot-time clock.
+fn line(stored: &Arc<Stored>, now_ms: u64) -> Markup {
     let Some(Entry {
         at_ms,
-        moment_ns,
+        instance,
         pool,
         text,
         body,
@@ -255,14 +256,14 @@ fn line(stored: &Arc<Stored>, now: Moment) -> Markup {
     else {
         return html! {};
     };
-    let ago = now.since(Moment::from_boot_ns(moment_ns)).as_ms() / 1_000;
+    let ago = now_ms.saturating_sub(at_ms) / 1_000;
     html! {
         li {
             time title=(clock(at_ms)) { (ago_text(ago)) }
             @if let Some(pool) = pool { b { (foreign(pool.as_str())) } " " }
             (text)
             @if let Some(generation) = began(&body) {
-                " " a href={ "/flamegraph/change/" (generation) } { "before and after" }
+                " " a href=(link_of_change(generation, instance.as_ref())) { "before and after" }
             }
         }
     }

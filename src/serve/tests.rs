@@ -29,6 +29,9 @@ use trimtab_protocol::view::{
 pub(super) const SECOND: u64 = 1_000_000_000;
 pub(super) const HOST: &str = "127.0.0.1:7676";
 
+/// When entries were written.
+const WROTE_MS: u64 = 1_790_000_000_000;
+
 /// A view that a test changes as record would.
 pub(super) struct Stage {
     sender: watch::Sender<Arc<View>>,
@@ -63,6 +66,7 @@ impl Stage {
             entries: self.entries.clone(),
             metrics: Arc::new(|| Ok("# TYPE a counter\na_total 1\n# EOF\n".to_owned())),
             now: Arc::new(|| Moment::from_boot_ns(101 * SECOND)),
+            wall_ms: Arc::new(|| WROTE_MS + 11_000),
             stale_after: Span::from_secs(5),
             flame: self.flame.clone(),
             effective: Arc::new(EffectiveConfiguration::default),
@@ -185,7 +189,7 @@ fn stored(sequence: u64, pool: &str, action: Action, text: &str) -> Stored {
             boot: "boot".to_owned(),
             sequence,
         },
-        at_ms: 1_790_000_000_000,
+        at_ms: WROTE_MS,
         moment_ns: 90 * SECOND,
         host: HostId::from("demo"),
         instance: None,

@@ -26,8 +26,10 @@ pub struct Certificates {
 
 struct InForce {
     config: Arc<ServerConfig>,
-    /// What the files were when they were last read, well or not.
-    stamps: [Option<Stamp>; 2],
+    /// What the files were when this was read of them.
+    stamps: Stamps,
+    /// What they were when they were last read and were no good, so that it is said once.
+    bad: Option<Stamps>,
     looked: Instant,
 }
 
@@ -38,6 +40,9 @@ struct Stamp {
     changed: (i64, i64),
     length: u64,
 }
+
+/// Those of the certificate and the key.
+type Stamps = [Option<Stamp>; 2];
 
 impl std::fmt::Debug for Certificates {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -58,6 +63,7 @@ impl Certificates {
         let in_force = Mutex::new(InForce {
             config,
             stamps,
+            bad: None,
             looked: Instant::now(),
         });
         Ok(Self { files, in_force })
@@ -87,20 +93,29 @@ impl Certificates {
     }
 
     fn look(&self) {
+        self.look_with(pair);
+    }
+
+    /// Files that are no good are read again at each look, whether they have changed since or not: what kept them from being
+    /// read may have been the system's, such as that no file could be opened.
+    fn look_with(&self, read: impl FnOnce(&TlsFiles) -> Result<ServerConfig, TlsFault>) {
         let stamps = stamps(&self.files);
         if self.lock().stamps == stamps {
             return;
         }
-        let read = pair(&self.files);
+        let read = read(&self.files);
         let mut in_force = self.lock();
-        in_force.stamps = stamps;
         match read {
             Ok(config) => {
                 in_force.config = Arc::new(config);
+                in_force.stamps = stamps;
+                in_force.bad = None;
                 tracing::info!("the certificate was read anew");
             }
             Err(error) => {
-                tracing::warn!(%error, "the certificate has changed and the one before stays in force");
+                if in_force.bad.replace(stamps) != Some(stamps) {
+                    tracing::warn!(%error, "the certificate has changed and the one before stays in force");
+                }
             }
         }
     }
@@ -110,7 +125,7 @@ impl Certificates {
     }
 }
 
-fn stamps(files: &TlsFiles) -> [Option<Stamp>; 2] {
+fn stamps(files: &TlsFiles) -> Stamps {
     let stamp = |path: &Path| {
         let metadata = std::fs::metadata(path).ok()?;
         Some(Stamp {

@@ -5,6 +5,10 @@ use crate::support::{BRISK, SLOW, Service, Sidecar, trimtab, until};
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+use trimtab::host_client::{Answer, HostClient};
+use trimtab::place::HostPlace;
+use trimtab_protocol::problem::ProblemKind;
 
 const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 
@@ -131,4 +135,29 @@ async fn a_host_over_tcp_is_tuned_by_whoever_shows_its_token() {
         .await;
     let status = stranger.until_status("its refusal", |status| status.absent.is_some());
     assert!(status.await.pools.is_empty(), "it has read nothing");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hosts_token_that_is_changed_on_both_sides_is_shown_without_a_restart() {
+    let mut service = Service::absent();
+    let tokens = service.directory.path().join("host-tokens");
+    put(&tokens, TOKEN);
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = free.local_addr().unwrap();
+    drop(free);
+    service.listen_as(|builder| builder.tcp(address, &tokens));
+    let place = HostPlace::Tcp {
+        address: format!("http://{address}").parse().unwrap(),
+        token_file: tokens.clone(),
+    };
+    let mut client = HostClient::new(place, Duration::from_secs(20));
+    let answer = client.state().await;
+    assert!(matches!(answer, Answer::Done(_)), "{answer:?}");
+    put(&tokens, &TOKEN.replace('0', "9"));
+    let Answer::Refused(problem) = client.state().await else {
+        panic!("the old token is void at once");
+    };
+    assert_eq!(problem.kind, ProblemKind::Unauthenticated);
+    let answer = client.state().await;
+    assert!(matches!(answer, Answer::Done(_)), "{answer:?}");
 }

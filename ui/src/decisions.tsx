@@ -15,6 +15,7 @@ import {
 } from "./acts.ts";
 import { type Change, FATE_WORDS, type Fate } from "./changes.ts";
 import * as deeds from "./deeds.ts";
+import { lookAt } from "./flame.tsx";
 import * as format from "./format.ts";
 import { Glyph } from "./glyph.tsx";
 import { cardId } from "./lane.tsx";
@@ -333,7 +334,7 @@ function Links({ change }: { change: Change }) {
           type="button"
           class="lnk"
           onClick={() => {
-            store.look({ what: "change", generation });
+            lookAt(change);
             document.getElementById("flame")?.scrollIntoView();
           }}
         >

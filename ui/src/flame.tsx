@@ -135,15 +135,15 @@ function Sources() {
       <label class="pick">
         <span class="vh">Change to look at</span>
         <select
-          value={looked?.what === "change" ? String(looked.generation) : ""}
+          value={looked?.what === "change" ? (judged.find((change) => isOf(change, looked))?.key ?? "") : ""}
           onChange={(event) => {
-            const generation = Number(event.currentTarget.value);
-            if (generation) store.look({ what: "change", generation });
+            const change = judged.find(({ key }) => key === event.currentTarget.value);
+            if (change) lookAt(change);
           }}
         >
           <option value="">before and after a change</option>
           {judged.slice(0, 30).map((change) => (
-            <option key={change.key} value={String(change.generation)}>
+            <option key={change.key} value={change.key}>
               {named(change)}
             </option>
           ))}
@@ -171,6 +171,16 @@ function chosen(what: "window" | "compare"): void {
   if (zoom) store.look({ what, from: zoom.from, until: zoom.to });
 }
 
+/** Looks at what was before and after a change. */
+export function lookAt({ generation, begun }: Change): void {
+  if (generation !== undefined) store.look({ what: "change", generation, instance: begun.instance });
+}
+
+/** A host numbers its changes anew with each run. */
+function isOf(change: Change, looked: { generation: number; instance: string | undefined }): boolean {
+  return change.generation === looked.generation && change.begun.instance === looked.instance;
+}
+
 function named(change: Change): string {
   const set = change.set.map(({ knob, from, to }) => `${knob} ${from} → ${to}`).join(", ");
   return `${change.generation}, ${change.pool} ${set}`;
@@ -179,7 +189,7 @@ function named(change: Change): string {
 function about(looked: Looked): string {
   switch (looked.what) {
     case "change": {
-      const change = store.ledger.newest().find(({ generation }) => generation === looked.generation);
+      const change = store.ledger.newest().find((change) => isOf(change, looked));
       return change ? `decision ${named(change)}` : `decision ${looked.generation}`;
     }
     case "now":
@@ -193,8 +203,11 @@ function about(looked: Looked): string {
 function addressOf(looked: Looked): string | undefined {
   const host = `host=${encodeURIComponent(store.host ?? "")}`;
   switch (looked.what) {
-    case "change":
-      return `/flamegraph/change/${looked.generation}?${host}`;
+    case "change": {
+      const instance =
+        looked.instance === undefined ? "" : `&instance=${encodeURIComponent(looked.instance)}`;
+      return `/flamegraph/change/${looked.generation}?${host}${instance}`;
+    }
     case "now":
       return `/flamegraph?seconds=${NOW_SECONDS}&${host}`;
     default: {

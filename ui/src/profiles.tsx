@@ -114,6 +114,9 @@ function Text({ profile, problems }: { profile: ProfileText; problems: SettingPr
     return (
       <>
         <Lines text={profile.text} problems={problems} />
+        {profile.text ? null : (
+          <p class="dim">The file's text is not shown: it cannot be read, or it is no profile.</p>
+        )}
         <Problems problems={problems} />
         <p class="prof-act">
           <button

@@ -40,7 +40,7 @@ export interface Done {
 
 /** What the flamegraph shows; times in seconds since 1970. */
 export type Looked = { at: number } & (
-  | { what: "change"; generation: number }
+  | { what: "change"; generation: number; instance: string | undefined }
   | { what: "window" | "compare"; from: number; until: number }
   | { what: "now" }
 );

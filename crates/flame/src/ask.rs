@@ -15,6 +15,9 @@ pub const WINDOW_MS_MAX: u64 = 60_000;
 /// The most samples a second of CPU time.
 pub const HZ_MAX: u32 = 1_000;
 
+/// After so long, in milliseconds, what happened is remembered, where anything is: the kernel's samples of it have been read.
+pub const SETTLED_MS: u64 = 400;
+
 /// Which part of which process's time, and how it is to be shown.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Shot {

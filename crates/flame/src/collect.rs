@@ -5,7 +5,7 @@ use crate::module::Modules;
 use crate::quality::Quality;
 use crate::session::proc_text;
 use crate::stacks::{Counts, Frame, Stacks};
-use crate::watch::{Brief, Watch};
+use crate::watch::{Brief, Hit, Watch};
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use trimtab_sys::clock::boot_ns;
@@ -22,10 +22,32 @@ pub(crate) struct Profile {
     pub(crate) kind: Kind,
     pub(crate) stacks: Stacks,
     pub(crate) counts: Counts,
+    /// How many samples each stack has where the counts are times; empty for CPU time, whose counts are samples.
+    pub(crate) hits: Counts,
     pub(crate) quality: Quality,
     /// The window, by the boot-time clock.
     pub(crate) from_ns: u64,
     pub(crate) until_ns: u64,
+}
+
+impl Profile {
+    /// How many samples each stack has.
+    pub(crate) fn samples(&self) -> &Counts {
+        match self.kind {
+            Kind::Cpu => &self.counts,
+            Kind::Offcpu | Kind::Wall => &self.hits,
+        }
+    }
+}
+
+/// Counts what comes.
+fn counting<'c>(kind: Kind, counts: &'c mut Counts, hits: &'c mut Counts) -> impl FnMut(Hit) + 'c {
+    move |hit| {
+        *counts.entry(hit.stack).or_default() += hit.weight;
+        if kind != Kind::Cpu {
+            *hits.entry(hit.stack).or_default() += 1;
+        }
+    }
 }
 
 /// Collects for so long, or until the process ends, or until `stop`.
@@ -55,11 +77,14 @@ pub(crate) fn collect(
         if left_ms == 0 || stop.load(Ordering::Relaxed) || !watch.is_there() {
             break;
         }
-        let Profile { stacks, counts, .. } = &mut profile;
+        let Profile {
+            stacks,
+            counts,
+            hits,
+            ..
+        } = &mut profile;
         watch.wait(left_ms.min(step_ms(now.saturating_sub(begun_ns))))?;
-        watch.take(stacks, |hit| {
-            *counts.entry(hit.stack).or_default() += hit.weight
-        });
+        watch.take(stacks, counting(brief.kind, counts, hits));
         if let Some(larger) = watch.larger_copy() {
             brief.stack_bytes = larger;
             modules.note_stack_bytes(brief.pid, brief.kind, larger);
@@ -67,19 +92,18 @@ pub(crate) fn collect(
             let Profile {
                 stacks,
                 counts,
+                hits,
                 quality,
                 ..
             } = &mut profile;
             let replaced =
                 std::mem::replace(&mut watch, Watch::begin(brief.clone(), modules.clone())?);
             if early {
-                (*stacks, *counts, *quality) =
-                    (Stacks::default(), Counts::default(), Quality::default());
+                (*stacks, *quality) = (Stacks::default(), Quality::default());
+                (*counts, *hits) = (Counts::default(), Counts::default());
                 profile.from_ns = boot_ns();
             } else {
-                quality.add(&replaced.end(stacks, |hit| {
-                    *counts.entry(hit.stack).or_default() += hit.weight
-                }));
+                quality.add(&replaced.end(stacks, counting(brief.kind, counts, hits)));
             }
         }
     }
@@ -99,13 +123,12 @@ fn finish(mut profile: Profile, mut watch: Watch) -> io::Result<Profile> {
     let Profile {
         stacks,
         counts,
+        hits,
         kind,
         quality: earlier,
         ..
     } = &mut profile;
-    let mut quality = watch.end(stacks, |hit| {
-        *counts.entry(hit.stack).or_default() += hit.weight
-    });
+    let mut quality = watch.end(stacks, counting(*kind, counts, hits));
     quality.add(earlier);
     quality.window_ms = window_ns / 1_000_000;
     if *kind != Kind::Cpu && !sleepers.is_empty() {

@@ -282,6 +282,36 @@ mod tests {
     }
 
     #[test]
+    fn calls_of_one_side_only_are_red_or_told_to_be_gone() {
+        let named = |text: &str| crate::format::Named {
+            tree: Tree::of_folded(text).expect("folded"),
+            ..Default::default()
+        };
+        // A call that is nowhere after it has no width; the others' shares are not those of what is left.
+        let (before, after) = (
+            named("m;a 60\nm;old;b 30\nm 10"),
+            named("m;a 60\nm;new;b 40"),
+        );
+        let svg = crate::format::write_difference(
+            &before,
+            &after,
+            View::Flame,
+            crate::format::Format::Svg,
+        );
+        let text = String::from_utf8(svg.expect("it can be drawn")).expect("it is text");
+        assert!(text.contains("30.0 % of before is gone"), "{text}");
+        assert!(text.contains("a (60 samples, 60.00%; 0.00%)"), "{text}");
+        assert!(
+            text.contains("m (100 samples, 100.00%; -10.00%)"),
+            "of its own time: {text}"
+        );
+        assert!(
+            text.contains("b (40 samples, 40.00%; +40.00%)") && !text.contains("old"),
+            "{text}"
+        );
+    }
+
+    #[test]
     fn a_picture_stays_below_its_limit_whatever_the_names() {
         let mut tree = Tree::default();
         for stack in 0..20_000_u64 {

@@ -5,12 +5,12 @@ mod viewer;
 
 use crate::draw::{Caption, View, svg, svg_of_difference};
 use crate::kind::Kind;
-use crate::quality::Quality;
-use crate::tree::Tree;
+use crate::quality::{Quality, float};
+use crate::tree::{Side, Tree};
 use serde::{Deserialize, Serialize};
 use std::io;
 
-pub use self::pprof::read_pprof;
+pub use self::pprof::{Foreign, read_pprof};
 
 /// How a profile is written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -40,6 +40,12 @@ impl Format {
             Self::Speedscope => "speedscope",
             Self::Firefox => "firefox",
         }
+    }
+
+    /// Whether a comparison can be written so.
+    #[must_use]
+    pub fn compares(self) -> bool {
+        matches!(self, Self::Svg | Self::Folded)
     }
 
     /// Its media type.
@@ -109,8 +115,16 @@ pub fn write_difference(
     let both = Tree::compare(&before.tree, &after.tree);
     match format {
         Format::Svg => {
+            let gone = match (both.gone(), both.total(Side::First)) {
+                (0, _) => String::new(),
+                (gone, all) => {
+                    let percent = float(gone) / float(all) * 100.0;
+                    format!("; {percent:.1} % of before is gone")
+                }
+            };
+            let (title, kind) = (&after.title, after.kind);
             let caption = Caption {
-                title: format!("{}, {}: red grew, blue shrank", after.title, after.kind),
+                title: format!("{title}, {kind}: red grew, blue shrank{gone}"),
                 subtitle: format!("before: {} | after: {}", before.quality, after.quality),
             };
             svg_of_difference(&both, after.kind, view, &caption)

@@ -41,7 +41,7 @@ mod tree;
 mod watch;
 
 pub use draw::{SVG_BYTES_MAX, View};
-pub use format::{Format, Named, read_pprof, write_difference};
+pub use format::{Foreign, Format, Named, read_pprof, write_difference};
 pub use kind::Kind;
 pub use own::shoot_own;
 pub use quality::Quality;

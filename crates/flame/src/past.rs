@@ -25,7 +25,10 @@ pub(crate) struct Past {
     bytes_max: usize,
     collector: String,
     pub(crate) stacks: Stacks,
+    /// Only seconds with samples have one.
     slices: VecDeque<Slice>,
+    /// The seconds that were watched and are not forgotten: the first, and the last, which may not be over.
+    known: Option<(u64, u64)>,
     /// What the watch had said when the last slice began.
     told: Quality,
     unseen: Vec<String>,
@@ -53,6 +56,7 @@ impl Past {
             collector: "nothing yet".to_owned(),
             stacks: Stacks::default(),
             slices: VecDeque::new(),
+            known: None,
             told: Quality::default(),
             unseen: Vec::new(),
             hz,
@@ -81,8 +85,16 @@ impl Past {
         self.pid
     }
 
+    /// Notes that it is watched at a moment: from the first such moment until the last, a second without a sample was idle.
+    pub(crate) fn watched(&mut self, at_ns: u64) {
+        let second = at_ns / SLICE_NS;
+        let (first, last) = self.known.unwrap_or((second, second));
+        self.known = Some((first, last.max(second)));
+    }
+
     /// Takes up a sample. Those of different CPUs come a little out of order, so it may belong to an earlier slice.
     pub(crate) fn add(&mut self, hit: Hit) {
+        self.watched(hit.time_ns);
         let second = hit.time_ns / SLICE_NS;
         let after = self.slices.partition_point(|slice| slice.second < second);
         if self
@@ -143,7 +155,10 @@ impl Past {
     pub(crate) fn trim(&mut self) {
         while self.bytes() > self.bytes_max && !self.slices.is_empty() {
             let dropped = self.slices.len().div_ceil(DROPPED_PART);
-            self.slices.drain(..dropped);
+            let newest = self.slices.drain(..dropped).map(|slice| slice.second).max();
+            if let (Some((first, _)), Some(newest)) = (&mut self.known, newest) {
+                *first = (*first).max(newest + 1);
+            }
             let mut stacks = Stacks::default();
             for slice in &mut self.slices {
                 let adopted = slice.counts.iter().filter_map(|(stack, count)| {
@@ -161,15 +176,18 @@ impl Past {
         self.stacks.bytes() + of_slices
     }
 
-    /// What is remembered of a stretch: the slices that lie wholly in it. Nothing when there is none.
+    /// What is remembered of a stretch: the seconds that lie wholly in it. Nothing when none of them was watched and is
+    /// remembered; of seconds in which the process did nothing a profile without samples.
     pub(crate) fn stretch(&self, stretch: Stretch) -> Option<Profile> {
-        let inside = |slice: &&Slice| {
-            stretch.from_ns <= slice.second * SLICE_NS
-                && (slice.second + 1) * SLICE_NS <= stretch.until_ns
-        };
+        let (first, last) = self.known?;
+        let seconds = stretch.from_ns.div_ceil(SLICE_NS).max(first)
+            ..(stretch.until_ns / SLICE_NS).min(last.saturating_add(1));
+        if seconds.is_empty() {
+            return None;
+        }
+        let inside = |slice: &&Slice| seconds.contains(&slice.second);
         let slices: Vec<&Slice> = self.slices.iter().filter(inside).collect();
-        let (first, last) = (slices.first()?, slices.last()?);
-        let (from_ns, until_ns) = (first.second * SLICE_NS, (last.second + 1) * SLICE_NS);
+        let (from_ns, until_ns) = (seconds.start * SLICE_NS, seconds.end * SLICE_NS);
         let mut profile = Profile {
             kind: Kind::Cpu,
             from_ns,
@@ -214,14 +232,10 @@ impl Past {
 
     /// What is remembered, in short.
     pub(crate) fn brief(&self) -> Remembered {
-        let second = |slice: Option<&Slice>| slice.map_or(0, |slice| slice.second);
         Remembered {
             pid: self.pid,
-            from_ns: second(self.slices.front()) * SLICE_NS,
-            until_ns: self
-                .slices
-                .back()
-                .map_or(0, |slice| (slice.second + 1) * SLICE_NS),
+            from_ns: self.known.map_or(0, |(first, _)| first * SLICE_NS),
+            until_ns: self.known.map_or(0, |(_, last)| (last + 1) * SLICE_NS),
             bytes: self.bytes(),
             bytes_max: self.bytes_max,
             collector: self.collector.clone(),
@@ -285,6 +299,52 @@ mod tests {
             "the second in which it begins is left out"
         );
         assert!(past.stretch(seconds(30, 40)).is_none());
+    }
+
+    #[test]
+    fn seconds_without_a_sample_are_remembered_as_idle() {
+        let mut past = Past::new(7, 49, 1 << 20);
+        assert!(past.stretch(seconds(0, 100)).is_none(), "not watched yet");
+        past.watched(10 * SLICE_NS + 300_000_000);
+        hit(&mut past, 12 * SLICE_NS, 2);
+        past.watched(20 * SLICE_NS + 100_000_000);
+        let idle = past.stretch(seconds(14, 18)).expect("it was watched");
+        assert!(idle.counts.is_empty());
+        assert_eq!((idle.quality.samples, idle.quality.window_ms), (0, 4_000));
+        let part = past.stretch(seconds(5, 15)).expect("a part was watched");
+        assert_eq!(
+            (part.from_ns, part.until_ns),
+            (10 * SLICE_NS, 15 * SLICE_NS)
+        );
+        assert_eq!(part.counts.values().sum::<u64>(), 1);
+        for unknown in [seconds(5, 10), seconds(21, 30)] {
+            assert!(past.stretch(unknown).is_none(), "{unknown:?}");
+        }
+        let brief = past.brief();
+        assert_eq!(
+            (brief.from_ns, brief.until_ns),
+            (10 * SLICE_NS, 21 * SLICE_NS)
+        );
+        let less = Stretch {
+            from_ns: 14 * SLICE_NS + 1,
+            until_ns: 15 * SLICE_NS + 1,
+        };
+        assert!(past.stretch(less).is_none(), "no second is whole");
+    }
+
+    #[test]
+    fn two_stretches_that_meet_have_all_samples_of_both() {
+        let mut past = Past::new(7, 49, 1 << 20);
+        for part in 0..40 {
+            hit(&mut past, 10 * SLICE_NS + part * SLICE_NS / 2, 2);
+        }
+        let sum = |from, until| {
+            let profile = past
+                .stretch(seconds(from, until))
+                .expect("it is remembered");
+            profile.counts.values().sum::<u64>()
+        };
+        assert_eq!((sum(10, 25), sum(25, 30), sum(10, 30)), (30, 10, 40));
     }
 
     #[test]

@@ -1,7 +1,6 @@
 //! The profile that a process offers of itself, as Go services do at `/debug/pprof/profile`.
 
-use crate::format::read_pprof;
-use crate::tree::Tree;
+use crate::format::{Foreign, read_pprof};
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
@@ -19,7 +18,7 @@ const PATH: &str = "/debug/pprof/profile";
 ///
 /// # Errors
 /// When the address is not one on loopback, nobody answers there, or the answer is no profile.
-pub(crate) fn scrape(address: &str, window_ms: u64) -> io::Result<Tree> {
+pub(crate) fn scrape(address: &str, window_ms: u64) -> io::Result<Foreign> {
     let seconds = window_ms.div_ceil(1_000);
     let patience = Duration::from_secs(seconds) + GRACE;
     if let Some(socket) = address.strip_prefix("unix:") {
@@ -35,7 +34,7 @@ pub(crate) fn scrape(address: &str, window_ms: u64) -> io::Result<Tree> {
     ask(stream, &host.to_string(), path, seconds)
 }
 
-fn ask(mut stream: impl Read + Write, host: &str, path: &str, seconds: u64) -> io::Result<Tree> {
+fn ask(mut stream: impl Read + Write, host: &str, path: &str, seconds: u64) -> io::Result<Foreign> {
     let mark = if path.contains('?') { '&' } else { '?' };
     // With version 1.0 the answer has no chunks and ends with the connection.
     write!(
@@ -93,6 +92,8 @@ pub(crate) fn invalid(text: &str) -> io::Error {
 mod tests {
     use super::*;
     use crate::format::{Format, Named};
+    use crate::quality::Quality;
+    use crate::tree::Tree;
     use std::net::TcpListener;
 
     /// Answers one request with these bytes, and gives the request's first line.
@@ -122,8 +123,13 @@ mod tests {
     #[test]
     fn a_services_own_profile_is_read() {
         let tree = Tree::of_folded("main.main;main.work 5").expect("it is folded");
+        let quality = Quality {
+            hz: 99,
+            ..Quality::default()
+        };
         let named = Named {
             tree,
+            quality,
             ..Named::default()
         };
         let body = named
@@ -135,7 +141,8 @@ mod tests {
         let (address, thread) = serve(answer);
         let scraped =
             scrape(&format!("http://{address}/debug/pprof/profile"), 1_500).expect("a profile");
-        assert_eq!(scraped.folded(false), ["main.main;main.work 5000000000"]);
+        assert_eq!(scraped.tree.folded(false), ["main.main;main.work 5"]);
+        assert_eq!(scraped.hz, 99);
         assert_eq!(
             thread.join().expect("it answered"),
             "GET /debug/pprof/profile?seconds=2 HTTP/1.0"

@@ -54,6 +54,10 @@ struct Node {
     frame: u32,
 }
 
+/// What stands above the calls of a sample whose copy of the stack ended before the stack did.
+pub(crate) const CUT_OFF: &str = "[cut off]";
+/// What stands above the calls of a sample whose further callers could not be found.
+pub(crate) const CALLERS_NOT_FOUND: &str = "[callers not found]";
 /// Above the root there is nothing.
 const NONE: u32 = u32::MAX;
 
@@ -126,6 +130,16 @@ impl Stacks {
             at = node.parent;
             self.frames.get(place(node.frame)?).copied()
         })
+    }
+
+    /// Whether this is the thread of that name or number; nothing for what is no thread.
+    pub(crate) fn is_thread(&self, frame: Frame, wanted: &str) -> Option<bool> {
+        match frame {
+            Frame::Thread { tid, name } => {
+                Some(wanted == self.text(name) || wanted == tid.to_string())
+            }
+            _ => None,
+        }
     }
 
     /// Takes a stack over from another tree.

@@ -4,17 +4,19 @@ use crate::ask::Shot;
 use crate::collect::{Profile, collect, is_there};
 use crate::copied::STACK_BYTES;
 use crate::draw::View;
-use crate::format::Named;
+use crate::format::{Foreign, Named};
 use crate::kind::Kind;
 use crate::ladder::{Ground, Here, Rung, Step, probe};
 use crate::module::Modules;
-use crate::names::Namer;
+use crate::names::{Namer, Names};
 use crate::python;
 use crate::quality::Quality;
 use crate::scrape::scrape;
+use crate::stacks::{CALLERS_NOT_FOUND, CUT_OFF, Frame, StackId, Stacks};
 use crate::states;
-use crate::tree::Tree;
+use crate::tree::{Side, Tree};
 use crate::watch::Brief;
+use std::collections::HashSet;
 use std::io;
 use std::sync::atomic::AtomicBool;
 
@@ -80,15 +82,7 @@ fn try_rung(
         }
         Rung::OwnProfile => match (&shot.own_profile, shot.kind) {
             (Some(address), Kind::Cpu) => {
-                let tree = scrape(address, window_ms)?;
-                let unseen = vec!["how complete it is: the host does not say".to_owned()];
-                let quality = Quality {
-                    samples: 0,
-                    window_ms,
-                    unseen,
-                    ..Quality::default()
-                };
-                Ok(Some(Taken::Named(tree, shot.kind, quality)))
+                Ok(Some(told_by_itself(scrape(address, window_ms)?, window_ms)))
             }
             _ => Ok(None),
         },
@@ -101,6 +95,19 @@ fn try_rung(
             Ok(Some(Taken::Named(tree, shot.kind, quality)))
         }
     }
+}
+
+/// What a host says of its own CPU time, with as much of its quality as that tells.
+fn told_by_itself(foreign: Foreign, window_ms: u64) -> Taken {
+    let Foreign { tree, hz, .. } = foreign;
+    let quality = Quality {
+        samples: tree.total(Side::First),
+        hz,
+        window_ms,
+        unseen: vec!["how complete it is: the host does not say".to_owned()],
+        ..Quality::default()
+    };
+    Taken::Named(tree, Kind::Cpu, quality)
 }
 
 /// What a rung of the kernel's samples needs to know.
@@ -162,18 +169,7 @@ pub(crate) fn name(taken: &Taken, shot: &Shot, namer: &mut Namer) -> Named {
                 &names,
                 shot.thread.as_deref(),
             );
-            let mut quality = profile.quality.clone();
-            let innermost = |stack| profile.stacks.calls(stack).next();
-            let nameless = profile.counts.iter().filter(|(stack, _)| {
-                let at = innermost(**stack).and_then(|frame| profile.stacks.frame_place(frame));
-                at.and_then(|at| names.nameless.get(at).copied())
-                    .unwrap_or(false)
-            });
-            let weight: u64 = nameless.map(|(_, count)| *count).sum();
-            let all: u64 = profile.counts.values().sum();
-            // Times are weighed, samples counted: a share of the one is told as a share of the other.
-            let unknown = u128::from(weight) * u128::from(quality.samples) / u128::from(all.max(1));
-            quality.unknown = u64::try_from(unknown).unwrap_or(u64::MAX);
+            let quality = quality_of(profile, shot.thread.as_deref(), &names);
             Named {
                 title: shot.title.clone(),
                 kind: profile.kind,
@@ -181,15 +177,118 @@ pub(crate) fn name(taken: &Taken, shot: &Shot, namer: &mut Namer) -> Named {
                 quality,
             }
         }
-        Taken::Named(tree, kind, quality) => Named {
-            title: shot.title.clone(),
-            kind: *kind,
-            tree: match &shot.thread {
-                Some(thread) => tree.of_thread(thread),
-                None => tree.clone(),
-            },
-            quality: quality.clone(),
-        },
+        Taken::Named(tree, kind, quality) => {
+            let (tree, quality) = match &shot.thread {
+                Some(thread) => {
+                    let part = tree.of_thread(thread);
+                    let quality = quality_of_part(&part, tree, quality);
+                    (part, quality)
+                }
+                None => (tree.clone(), quality.clone()),
+            };
+            Named {
+                title: shot.title.clone(),
+                kind: *kind,
+                tree,
+                quality,
+            }
+        }
+    }
+}
+
+/// How good a profile is, or the part of it that a thread's samples make.
+fn quality_of(profile: &Profile, thread: Option<&str>, names: &Names) -> Quality {
+    let stacks = &profile.stacks;
+    let is_wanted = |stack: StackId| {
+        thread.is_none_or(|wanted| {
+            let mut calls = stacks.calls(stack);
+            calls.any(|frame| stacks.is_thread(frame, wanted) == Some(true))
+        })
+    };
+    let is_nameless = |stack| {
+        let innermost = stacks.calls(stack).next();
+        let at = innermost.and_then(|frame| stacks.frame_place(frame));
+        at.and_then(|at| names.nameless.get(at).copied())
+            .unwrap_or(false)
+    };
+    let mut quality = profile.quality.clone();
+    if thread.is_some() {
+        clear(&mut quality);
+    }
+    quality.unknown = 0;
+    for (stack, count) in profile.samples() {
+        if !is_wanted(*stack) {
+            continue;
+        }
+        if is_nameless(*stack) {
+            quality.unknown += count;
+        }
+        if thread.is_some() {
+            quality.samples += count;
+            *end_of(&mut quality, stacks, *stack) += count;
+        }
+    }
+    if thread.is_some() {
+        let wanted = profile.counts.keys().filter(|stack| is_wanted(**stack));
+        let tids = wanted.filter_map(|stack| {
+            stacks.calls(*stack).find_map(|frame| match frame {
+                Frame::Thread { tid, .. } => Some(tid),
+                _ => None,
+            })
+        });
+        let tids: HashSet<u32> = tids.collect();
+        quality.threads = u64::try_from(tids.len()).unwrap_or(u64::MAX);
+    }
+    quality
+}
+
+/// The number of a quality that tells how a stack ends above.
+fn end_of<'q>(quality: &'q mut Quality, stacks: &Stacks, stack: StackId) -> &'q mut u64 {
+    let ends = |with: &str| {
+        let is_it = |frame| matches!(frame, Frame::Text(text) if stacks.text(text) == with);
+        stacks.calls(stack).any(is_it)
+    };
+    if ends(CUT_OFF) {
+        &mut quality.truncated
+    } else if ends(CALLERS_NOT_FOUND) {
+        &mut quality.broken
+    } else {
+        &mut quality.complete
+    }
+}
+
+/// How good the part of a profile is that a thread's samples make. All its samples weigh the same.
+fn quality_of_part(part: &Tree, whole: &Tree, quality: &Quality) -> Quality {
+    let all = u128::from(whole.total(Side::First).max(1));
+    let found = quality.samples.saturating_sub(quality.lost);
+    let share = |count: u64, weight: u64| {
+        u64::try_from(u128::from(count) * u128::from(weight) / all).unwrap_or(u64::MAX)
+    };
+    let mut broken = 0;
+    part.each_stack(|calls, [weight, _]| {
+        if calls.contains(&CALLERS_NOT_FOUND) {
+            broken += weight;
+        }
+    });
+    let weight = part.total(Side::First);
+    let mut told = quality.clone();
+    clear(&mut told);
+    told.samples = share(found, weight);
+    told.broken = share(found, broken);
+    if quality.complete > 0 {
+        told.complete = told.samples - told.broken;
+    }
+    told.unknown = share(quality.unknown, weight);
+    told
+}
+
+/// Forgets all that was counted of the whole process, where only a thread of it is to be told of.
+fn clear(quality: &mut Quality) {
+    (quality.samples, quality.unknown) = (0, 0);
+    (quality.complete, quality.truncated, quality.broken) = (0, 0, 0);
+    if quality.lost > 0 {
+        let sentence = "of which threads the samples were that got lost; they are those of all";
+        quality.unseen.push(sentence.to_owned());
     }
 }
 
@@ -204,3 +303,6 @@ pub fn shoot(shot: &Shot, window_ms: u64) -> io::Result<(Named, Vec<u8>)> {
     let bytes = named.write(shot.view, shot.format)?;
     Ok((named, bytes))
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,7 @@
 //! Named stacks as a tree with numbers: what is drawn, compared and written.
 
 use crate::names::{FrameNames, Names, as_clean};
-use crate::stacks::{Counts, Frame, Stacks};
+use crate::stacks::{Counts, Stacks};
 use hashbrown::{DefaultHashBuilder, HashTable};
 use std::hash::BuildHasher;
 
@@ -82,10 +82,8 @@ impl Tree {
             let Some(above) = above.filter(|_| counted[at]) else {
                 continue;
             };
-            if let (Some(wanted), Some(Frame::Thread { tid, name })) =
-                (thread, stacks.frames().get(*frame))
-                && wanted != stacks.text(*name)
-                && wanted != tid.to_string()
+            if let (Some(wanted), Some(frame)) = (thread, stacks.frames().get(*frame))
+                && stacks.is_thread(*frame, wanted) == Some(false)
             {
                 continue;
             }
@@ -108,7 +106,8 @@ impl Tree {
     }
 
     /// Only the stacks of a thread, by its name at the root or behind its process's.
-    pub(crate) fn of_thread(&self, thread: &str) -> Self {
+    #[must_use]
+    pub fn of_thread(&self, thread: &str) -> Self {
         let mut tree = Self::default();
         self.each_stack(|calls, [first, second]| {
             if calls.iter().take(2).any(|call| *call == thread) {
@@ -194,6 +193,16 @@ impl Tree {
         totals
     }
 
+    /// What the first side counted in calls in which, with all below them, the second counted nothing. A picture that is as wide
+    /// as the second has no place for them.
+    pub(crate) fn gone(&self) -> u64 {
+        let second = self.totals_of(Side::Second);
+        let gone = self.nodes.iter().zip(second);
+        gone.filter(|(_, second)| *second == 0)
+            .map(|(node, _)| self.own(node)[0])
+            .sum()
+    }
+
     /// How wide each node is: its total, or the larger one of a comparison's two.
     fn widths(&self) -> Vec<u64> {
         let mut widths = self.totals_of(Side::First);
@@ -209,9 +218,14 @@ impl Tree {
 
     /// Each stack in which something was counted: its calls, outermost first, and the numbers of both sides.
     pub(crate) fn each_stack(&self, mut show: impl FnMut(&[&str], [u64; 2])) {
+        self.each_counted(|calls, node| show(calls, self.own(node)));
+    }
+
+    /// Each stack in which something was counted: its calls, outermost first, and its innermost one's node.
+    fn each_counted(&self, mut show: impl FnMut(&[&str], &Node)) {
         let mut calls = Vec::new();
         for node in self.nodes.iter().filter(|node| node.own != NONE) {
-            let own = self.own(node);
+            let innermost = node;
             calls.clear();
             let mut at = Some(node);
             while let Some(node) = at {
@@ -219,7 +233,7 @@ impl Tree {
                 at = (node.parent != NONE).then(|| &self.nodes[index(node.parent)]);
             }
             calls.reverse();
-            show(&calls, own);
+            show(&calls, innermost);
         }
     }
 
@@ -253,27 +267,51 @@ impl Tree {
         reversed
     }
 
-    /// Two profiles side by side, the first scaled to the second's total, so that only shares are compared.
+    /// Two profiles side by side, the first scaled to the second's total, so that only shares are compared. Where one of them
+    /// is empty there is no share, and the other stays as it is.
     #[must_use]
     pub fn compare(before: &Self, after: &Self) -> Self {
         let mut both = Self::default();
-        let (old, new) = (
-            u128::from(before.total(Side::First)),
-            u128::from(after.total(Side::First)),
-        );
-        let scale = |count: u64| {
-            let scaled = if old == 0 || new == 0 {
-                u128::from(count)
-            } else {
-                u128::from(count) * new / old
-            };
-            u64::try_from(scaled).unwrap_or(u64::MAX)
-        };
-        before.each_stack(|calls, [count, _]| {
-            both.add(calls.iter().copied(), Side::First, scale(count))
+        let scaled = before.scaled_to(after.total(Side::First));
+        before.each_counted(|calls, node| {
+            let count = scaled.get(index(node.own)).copied().unwrap_or_default();
+            both.add(calls.iter().copied(), Side::First, count);
         });
         after.each_stack(|calls, [count, _]| both.add(calls.iter().copied(), Side::Second, count));
         both
+    }
+
+    /// The first side's counts, by their places, so scaled that they make `total` together.
+    ///
+    /// Each count scaled by itself would lose what rounding takes, which of many small counts is most of them. So all stacks are
+    /// laid one after the other, those of a call side by side, and each end is scaled: no call, with all below it, gains or loses
+    /// a whole count.
+    fn scaled_to(&self, total: u64) -> Vec<u64> {
+        let (old, new) = (u128::from(self.total(Side::First)), u128::from(total));
+        if old == 0 || new == 0 {
+            return self.counts.iter().map(|[first, _]| *first).collect();
+        }
+        let scale = |end: u64| u64::try_from(u128::from(end) * new / old).unwrap_or(u64::MAX);
+        let totals = self.totals_of(Side::First);
+        let mut scaled = vec![0; self.counts.len()];
+        // Where the next call below each node begins; a parent comes before its children.
+        let mut next = vec![0; self.nodes.len()];
+        let mut next_root = 0;
+        for (at, node) in self.nodes.iter().enumerate() {
+            let above = if node.parent == NONE {
+                &mut next_root
+            } else {
+                &mut next[index(node.parent)]
+            };
+            let start = *above;
+            *above += totals[at];
+            let end = start + self.own(node)[0];
+            next[at] = end;
+            if node.own != NONE {
+                scaled[index(node.own)] = scale(end) - scale(start);
+            }
+        }
+        scaled
     }
 
     /// The tree with only its widest nodes, as many as cost at most so much by `cost` of their names; what is left out counts

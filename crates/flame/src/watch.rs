@@ -11,7 +11,7 @@ use crate::quality::Quality;
 use crate::record::{Map, Record, Sample};
 use crate::session::{Session, comm, family, setup, threads};
 use crate::space::{Cache, Call, End, Place, Space, Unwound};
-use crate::stacks::{Frame, StackId, Stacks};
+use crate::stacks::{CALLERS_NOT_FOUND, CUT_OFF, Frame, StackId, Stacks};
 use hashbrown::HashMap;
 use std::io;
 use std::path::PathBuf;
@@ -342,8 +342,8 @@ impl State {
         frames.push(Frame::Thread { tid, name });
         match end {
             End::Complete => {}
-            End::Truncated => frames.push(Frame::Text(stacks.text_id("[cut off]"))),
-            End::Broken => frames.push(Frame::Text(stacks.text_id("[callers not found]"))),
+            End::Truncated => frames.push(Frame::Text(stacks.text_id(CUT_OFF))),
+            End::Broken => frames.push(Frame::Text(stacks.text_id(CALLERS_NOT_FOUND))),
         }
         let of_user = |(address, place): &Call| match *place {
             Place::File(module, offset) => Frame::Code { module, offset },

@@ -140,7 +140,7 @@ pub struct ProfileText {
     pub name: String,
     /// Its file; one that is part of the program begins with `built-in/`.
     pub file: String,
-    /// What the file now says, whether that is in force or was refused.
+    /// What the file now says, whether that is in force or was refused; nothing where it cannot be read or holds no profile.
     pub text: String,
 }
 

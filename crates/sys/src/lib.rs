@@ -12,6 +12,7 @@ pub mod jemalloc;
 pub mod peer;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 pub mod perf;
+pub mod plain;
 pub mod process;
 pub mod secret;
 pub mod token;

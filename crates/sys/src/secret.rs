@@ -1,8 +1,9 @@
 //! Files that hold a secret, such as tokens or a private key: read only when nobody else could have read or written them.
 
+use crate::plain::{self, PlainError};
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use thiserror::Error;
 
@@ -29,12 +30,21 @@ pub enum SecretError {
     TooLong,
 }
 
+impl From<PlainError> for SecretError {
+    fn from(error: PlainError) -> Self {
+        match error {
+            PlainError::Unreadable(error) => Self::Unreadable(error),
+            PlainError::NotPlain | PlainError::Elsewhere => Self::NotPlain,
+        }
+    }
+}
+
 /// Reads it as text. It must belong to this process's user or root and be closed to everybody else.
 ///
 /// # Errors
 /// Why it cannot be used.
 pub fn read(path: &Path) -> Result<String, SecretError> {
-    let (file, metadata) = open(path)?;
+    let (file, metadata) = plain::open(path)?;
     let owner = metadata.uid();
     if owner != 0 && owner != crate::process::effective_uid() {
         return Err(SecretError::ForeignOwner(owner));
@@ -51,22 +61,8 @@ pub fn read(path: &Path) -> Result<String, SecretError> {
 /// # Errors
 /// Why it cannot be used.
 pub fn read_public(path: &Path) -> Result<String, SecretError> {
-    let (file, metadata) = open(path)?;
+    let (file, metadata) = plain::open(path)?;
     text(file, &metadata)
-}
-
-fn open(path: &Path) -> Result<(File, std::fs::Metadata), SecretError> {
-    // Opened without waiting: a pipe in its place must not hold up whoever asks.
-    let file = File::options()
-        .read(true)
-        .custom_flags(libc::O_NONBLOCK | libc::O_CLOEXEC)
-        .open(path)?;
-    // What was opened is judged, not what the name leads to a moment later.
-    let metadata = file.metadata()?;
-    if !metadata.is_file() {
-        return Err(SecretError::NotPlain);
-    }
-    Ok((file, metadata))
 }
 
 fn text(file: File, metadata: &std::fs::Metadata) -> Result<String, SecretError> {

@@ -1,6 +1,7 @@
 //! The heat map: a column a second, a row a fiftieth of it, and each column a link to its flame graph.
 
-use super::{ask, malformed, now_ns, refusal};
+use super::link::of_change;
+use super::{ask, is_of_earlier_boot, malformed, now_ns, refusal};
 use crate::serve::Shared;
 use crate::serve::error::Refusal;
 use crate::view::Sort;
@@ -75,18 +76,20 @@ pub(in crate::serve) async fn show(
     Ok(Html(page.into_string()))
 }
 
-/// The changes in a stretch: when, and which.
-fn changes(shared: &Shared, stretch: Stretch) -> BTreeMap<u64, (u64, String)> {
+/// The changes in a stretch: when, where their graphs are, and what is said of each.
+fn changes(shared: &Shared, stretch: Stretch) -> BTreeMap<u64, (String, String)> {
     let view = shared.view();
     let deeds = view.hosts.values().flat_map(|host| host.deeds.iter());
     let entries = deeds
         .filter(|stored| stored.sort == Sort::Outcome)
         .filter_map(|stored| stored.entry());
     let told = entries.filter_map(|entry| match &entry.body {
-        EntryBody::Outcome(outcome) if outcome.action == Action::Try => Some((
-            entry.moment_ns,
-            (outcome.generation.0, foreign(&entry.text)),
-        )),
+        EntryBody::Outcome(outcome)
+            if outcome.action == Action::Try && !is_of_earlier_boot(shared, entry.at_ms) =>
+        {
+            let address = of_change(outcome.generation.0, entry.instance.as_ref());
+            Some((entry.moment_ns, (address, foreign(&entry.text))))
+        }
         _ => None,
     });
     told.filter(|(at, _)| (stretch.from_ns..stretch.until_ns).contains(at))
@@ -97,7 +100,7 @@ fn picture(
     columns: &[HeatColumn],
     stretch: Stretch,
     window_s: u64,
-    changes: &BTreeMap<u64, (u64, String)>,
+    changes: &BTreeMap<u64, (String, String)>,
 ) -> Markup {
     let rows = columns
         .first()
@@ -124,8 +127,8 @@ fn picture(
                     }
                 }
             }
-            @for (at_ns, (generation, text)) in changes {
-                a href={ "/flamegraph/change/" (generation) } {
+            @for (at_ns, (address, text)) in changes {
+                a href=(address) {
                     title { (text) }
                     rect x=(x(*at_ns)) y="0" width="2" height="100%" fill="#1d4ed8" {}
                 }
@@ -173,7 +176,8 @@ mod tests {
             from_ns: 0,
             until_ns: 10 * SECOND_NS,
         };
-        let changes = BTreeMap::from([(7 * SECOND_NS, (4, "grew <b>".to_owned()))]);
+        let changes =
+            BTreeMap::from([(7 * SECOND_NS, (of_change(4, None), "grew <b>".to_owned()))]);
         let text = picture(&columns, stretch, 10, &changes).into_string();
         assert!(
             text.contains("/flamegraph?from=5000000000&amp;until=6000000000"),

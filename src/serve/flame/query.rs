@@ -4,7 +4,7 @@ use super::only_host;
 use crate::serve::Shared;
 use crate::serve::error::Refusal;
 use serde::Deserialize;
-use trimtab_flame::ask::{HZ_MAX, Stretch, WINDOW_MS_MAX};
+use trimtab_flame::ask::{HZ_MAX, SETTLED_MS, Stretch, WINDOW_MS_MAX};
 use trimtab_flame::{Format, Kind, View};
 
 /// Whom to look at.
@@ -25,6 +25,8 @@ pub(in crate::serve) enum Target {
 pub(in crate::serve) struct GraphQuery {
     pub(super) target: Option<Target>,
     pub(super) host: Option<String>,
+    /// The run of the host that numbered a change.
+    pub(super) instance: Option<String>,
     #[serde(rename = "type")]
     pub(super) kind: Option<Kind>,
     pub(super) seconds: Option<u64>,
@@ -46,12 +48,43 @@ pub(super) struct Moments {
     pub(super) after: Stretch,
 }
 
+/// So many seconds before a moment and after it; the second in which it lies belongs to neither. Of those after it only what is
+/// over.
+pub(super) fn around(at_ns: u64, seconds: u64, now_ns: u64) -> Result<Moments, Refusal> {
+    let span_ns = seconds * Past::SECOND_NS;
+    let begun_ns = Past::second_of(at_ns);
+    let over_ns = at_ns
+        .div_ceil(Past::SECOND_NS)
+        .saturating_mul(Past::SECOND_NS);
+    if now_ns < over_ns.saturating_add(Past::SECOND_NS + SETTLED_MS * 1_000_000) {
+        return Err(Refusal::Later {
+            after_s: 2,
+            detail: "the first second after the change is not over yet",
+        });
+    }
+    Ok(Moments {
+        before: Stretch {
+            from_ns: begun_ns.saturating_sub(span_ns),
+            until_ns: begun_ns,
+        },
+        after: Stretch {
+            from_ns: over_ns,
+            until_ns: over_ns.saturating_add(span_ns).min(now_ns),
+        },
+    })
+}
+
 /// How times are written: nanoseconds of the boot-time clock, as `moment_ns` everywhere, or seconds before now, as `-30`.
 pub(super) struct Past;
 
 impl Past {
     /// A second.
     pub(super) const SECOND_NS: u64 = 1_000_000_000;
+
+    /// The beginning of the second in which a moment lies. Seconds are remembered whole.
+    fn second_of(at_ns: u64) -> u64 {
+        at_ns - at_ns % Self::SECOND_NS
+    }
 
     fn moment(text: &str, now_ns: u64) -> Result<u64, Refusal> {
         let wrong = || {
@@ -82,15 +115,16 @@ impl Past {
         } else {
             Self::moment(until, now_ns)?
         };
-        let stretch = Stretch {
-            from_ns: Self::moment(from, now_ns)?,
-            until_ns,
-        };
-        if stretch.from_ns < stretch.until_ns {
-            Ok(stretch)
-        } else {
-            Err(wrong())
+        let from_ns = Self::moment(from, now_ns)?;
+        if from_ns >= until_ns {
+            return Err(wrong());
         }
+        // It begins with the second in which `from` lies, and has at least that.
+        let from_ns = Self::second_of(from_ns);
+        Ok(Stretch {
+            from_ns,
+            until_ns: until_ns.max(from_ns.saturating_add(Self::SECOND_NS)),
+        })
     }
 }
 
@@ -101,8 +135,18 @@ impl GraphQuery {
         named.ok_or_else(|| Refusal::Malformed("say which host with `host=`".to_owned()))
     }
 
+    fn is_of_no_change(&self) -> Result<(), Refusal> {
+        match self.instance {
+            None => Ok(()),
+            Some(_) => Err(Refusal::Malformed(
+                "`instance` belongs to /flamegraph/change".to_owned(),
+            )),
+        }
+    }
+
     /// The remembered stretch that is meant, if one is.
     pub(super) fn past(&self, now_ns: u64) -> Result<Option<Stretch>, Refusal> {
+        self.is_of_no_change()?;
         if self.a.is_some() || self.b.is_some() {
             return Err(Refusal::Malformed(
                 "`a` and `b` belong to /flamegraph/diff".to_owned(),
@@ -121,6 +165,7 @@ impl GraphQuery {
 
     /// The two stretches that are to be compared: unless the caller says, the last half minute and the one before.
     pub(super) fn moments(&self, now_ns: u64) -> Result<Moments, Refusal> {
+        self.is_of_no_change()?;
         let (a, b) = match (&self.a, &self.b) {
             (Some(a), Some(b)) => (a.as_str(), b.as_str()),
             (None, None) => ("-60..-30", "-30.."),
@@ -202,6 +247,52 @@ mod tests {
         ] {
             assert!(query(from, until).past(NOW).is_err(), "{from:?} {until:?}");
         }
+    }
+
+    /// The whole seconds of a stretch, which are all that is remembered of it.
+    fn whole(stretch: Stretch) -> std::ops::Range<u64> {
+        stretch.from_ns.div_ceil(Past::SECOND_NS)..stretch.until_ns / Past::SECOND_NS
+    }
+
+    #[test]
+    fn so_many_seconds_are_so_many_whole_ones_whenever_it_is_asked() {
+        for now_ns in [NOW, NOW + 1, NOW + 999_999_999] {
+            let past = |from, until| query(from, until).past(now_ns).map(|it| whole(it.unwrap()));
+            assert_eq!(past(Some("-1"), None), Ok(99..100));
+            assert_eq!(past(Some("-30"), Some("-10")), Ok(70..90));
+            let Moments { before, after } = GraphQuery::default().moments(now_ns).unwrap();
+            assert_eq!((whole(before), whole(after)), (40..70, 70..100));
+        }
+        let less = query(Some("5400000000"), Some("5500000000")).past(NOW);
+        assert_eq!(
+            whole(less.unwrap().unwrap()),
+            5..6,
+            "the second in which it lies"
+        );
+    }
+
+    #[test]
+    fn a_change_stands_between_its_seconds_and_in_none_of_them() {
+        let second = Past::SECOND_NS;
+        let seconds = |at_ns, count, now_ns| {
+            around(at_ns, count, now_ns)
+                .map(|Moments { before, after }| (whole(before), whole(after)))
+        };
+        assert_eq!(seconds(90 * second + 1, 1, NOW), Ok((89..90, 91..92)));
+        assert_eq!(
+            seconds(90 * second, 20, NOW),
+            Ok((70..90, 90..100)),
+            "only until now"
+        );
+        assert_eq!(seconds(3 * second + 5, 10, NOW), Ok((0..3, 4..14)));
+        assert!(
+            seconds(98 * second + 1, 1, NOW + second / 10).is_err(),
+            "it is not settled"
+        );
+        assert_eq!(
+            seconds(98 * second + 1, 1, NOW + second / 2),
+            Ok((97..98, 99..100))
+        );
     }
 
     #[test]

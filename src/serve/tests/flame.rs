@@ -4,7 +4,7 @@ use super::*;
 use crate::message::FlameAnswer;
 use trimtab_flame::Quality;
 use trimtab_flame::ask::{Ask, Because, HeatColumn, Outcome};
-use trimtab_protocol::view::OutcomeRecord;
+use trimtab_protocol::view::{Entry, OutcomeRecord};
 
 /// A profiler of which process 7 can be asked; it draws the question itself, so that a test can read it.
 pub(super) fn profiler() -> mpsc::Sender<FlameCall> {
@@ -73,8 +73,15 @@ impl Stage {
     pub(super) fn with_change() -> Self {
         let stage = Self::new();
         stage.change_status(|status| status.pid = Some(7));
+        stage.begin(|_| {});
+        stage
+    }
+
+    /// Adds the beginning of the change 7, which is told as this makes it.
+    fn begin(&self, make: impl FnOnce(&mut Entry)) {
         let mut told = stored(1, "web", Action::Try, "Grew <workers> to 12.");
         let mut entry = told.entry().unwrap();
+        make(&mut entry);
         entry.body = EntryBody::Outcome(OutcomeRecord {
             action: Action::Try,
             generation: Generation(7),
@@ -83,11 +90,10 @@ impl Stage {
         });
         told.json = serde_json::to_string(&entry).unwrap().into_boxed_str();
         told.sort = Sort::Outcome;
-        stage.change(|view| {
+        self.change(|view| {
             let host = Arc::make_mut(view.hosts.get_mut("demo").unwrap());
             host.deeds.push(Arc::new(told));
         });
-        stage
     }
 }
 
@@ -183,7 +189,66 @@ async fn a_change_is_compared_with_what_was_before_it() {
     );
     let decisions = stage.get("/api/v1/hosts/demo/decisions").await;
     let link = decisions.headers["link-template"].to_str().unwrap();
-    assert!(link.contains("/flamegraph/change/{generation}"), "{link}");
+    assert!(
+        link.contains("/flamegraph/change/{generation}{?instance}"),
+        "{link}"
+    );
+}
+
+#[tokio::test]
+async fn a_change_of_an_earlier_run_of_the_host_is_not_the_new_ones_of_its_number() {
+    let stage = Stage::with_change();
+    stage.begin(|entry| {
+        entry.instance = Some("old run".into());
+        entry.moment_ns = 60 * SECOND;
+    });
+    stage.begin(|entry| entry.instance = Some("new".into()));
+    let before = |at_s: u64| format!("\"until_ns\":{at_s}000000000}},\"after\"");
+    for (query, at_s) in [("", 90), ("?instance=new", 90), ("?instance=old%20run", 60)] {
+        let path = format!("/flamegraph/change/7{query}");
+        let answer = stage.get(&path).await;
+        assert!(
+            answer.body.contains(&before(at_s)),
+            "{path}: {}",
+            answer.body
+        );
+    }
+    let other = stage.get("/flamegraph/change/7?instance=other").await;
+    assert_eq!(other.status, StatusCode::NOT_FOUND);
+    for page in ["/plain", "/heatmap?window=60"] {
+        let answer = stage.get(page).await;
+        for link in ["change/7?instance=old%20run\"", "change/7?instance=new\""] {
+            assert!(answer.body.contains(link), "{page}: {}", answer.body);
+        }
+    }
+    let elsewhere = stage.get("/flamegraph?instance=new").await;
+    assert_eq!(elsewhere.status, StatusCode::BAD_REQUEST);
+}
+
+#[tokio::test]
+async fn what_an_earlier_start_of_the_machine_wrote_has_its_age_and_no_graph() {
+    let stage = Stage::with_change();
+    // The machine runs for 101 seconds; this was written two hours ago, when its clock stood further than it does now.
+    stage.begin(|entry| {
+        entry.at_ms = WROTE_MS - 7_200_000;
+        entry.moment_ns = 95 * SECOND;
+        entry.instance = Some("old".into());
+    });
+    let page = stage.get("/plain").await;
+    assert!(
+        page.body.contains(">2 h ago<") && page.body.contains(">11 s ago<"),
+        "{}",
+        page.body
+    );
+    let answer = stage.get("/flamegraph/change/7?instance=old").await;
+    assert_eq!(answer.status, StatusCode::NOT_FOUND, "{}", answer.body);
+    assert!(
+        answer.body.contains("before this machine was started"),
+        "{}",
+        answer.body
+    );
+    let heat = stage.get("/heatmap?window=60").await;
+    assert!(!heat.body.contains("instance=old"), "{}", heat.body);
 }
 
 #[tokio::test]
@@ -213,6 +278,29 @@ async fn what_cannot_be_had_is_refused_and_never_a_fault() {
             stage.get(wrong).await.status,
             StatusCode::BAD_REQUEST,
             "{wrong}"
+        );
+    }
+    // What only some formats can show, and only of the host, is refused before anybody is asked.
+    for path in ["/flamegraph/diff?", "/flamegraph/change/7?"] {
+        for format in ["pprof", "speedscope", "firefox"] {
+            let answer = stage.get(&format!("{path}format={format}")).await;
+            assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{path} {format}");
+            assert!(answer.body.contains("svg or folded"), "{}", answer.body);
+        }
+        let answer = stage.get(&format!("{path}format=folded")).await;
+        assert_eq!(answer.status, StatusCode::OK, "{}", answer.body);
+    }
+    for path in [
+        "/flamegraph/diff?",
+        "/flamegraph/change/7?",
+        "/flamegraph?from=-5&",
+    ] {
+        let answer = stage.get(&format!("{path}target=self")).await;
+        assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{path}");
+        assert!(
+            answer.body.contains("leave out `target`"),
+            "{}",
+            answer.body
         );
     }
     // Of the past CPU time alone is remembered, and what is asked for as another type must not be answered with that.

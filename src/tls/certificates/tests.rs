@@ -92,3 +92,29 @@ async fn a_new_pair_comes_into_force_and_a_half_written_one_does_not() {
     tokio::time::advance(LOOK).await;
     assert_ne!(in_force(&certificates).await, first, "now they fit");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_new_pair_that_could_not_be_read_once_is_read_at_the_next_look() {
+    let root = tempfile::tempdir().expect("a directory");
+    let files = put(&root, ONE[0], ONE[1], 0o600);
+    let certificates = Arc::new(Certificates::read(files).expect("they fit"));
+    let first = in_force(&certificates).await;
+    put(&root, OTHER[0], OTHER[1], 0o600);
+    for _ in 0..2 {
+        // As where the process has no file descriptor left for a moment.
+        certificates.look_with(|_| {
+            let why = "too many open files".to_owned();
+            Err(TlsFault {
+                part: Part::Key,
+                why,
+            })
+        });
+        assert_eq!(in_force(&certificates).await, first);
+    }
+    tokio::time::advance(LOOK).await;
+    assert_ne!(
+        in_force(&certificates).await,
+        first,
+        "nothing has changed since"
+    );
+}

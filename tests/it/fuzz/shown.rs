@@ -32,7 +32,7 @@ const FORMATS: [Format; 5] = [
 /// Names and figures of a foreign process, as a profile in one of the ways, which the length decides.
 pub(crate) fn picture(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
-    let foreign = read_pprof(bytes).ok();
+    let foreign = read_pprof(bytes).ok().map(|foreign| foreign.tree);
     let Some(tree) = foreign.or_else(|| Tree::of_folded(&text).ok()) else {
         return;
     };
@@ -206,6 +206,7 @@ impl Pages {
             entries: broadcast::Sender::new(1),
             metrics: Arc::new(|| Ok("# EOF\n".to_owned())),
             now: Arc::new(|| Moment::from_boot_ns(NOW_NS)),
+            wall_ms: Arc::new(|| 0),
             stale_after: Span::from_secs(5),
             // Nobody takes what is asked of the profiler, as when it is busy.
             flame: mpsc::channel(1).0,

@@ -8,29 +8,29 @@ use utoipa::openapi::schema::Type;
 pub(super) fn add(draft: &mut Draft) {
     let graph = "A picture, or what `format` asks for. A host that did nothing gets a picture that says so.";
     let problems = [&ANY[..], &[Malformed, Unknown]].concat();
-    for (path, id, summary, own) in [
+    for (path, id, summary, parameters) in [
         (
             "/flamegraph",
             "getFlamegraph",
             "Where the host's time goes",
-            NOW,
+            [NOW, GRAPH, ANY_FORMAT].concat(),
         ),
         (
             "/flamegraph/diff",
             "getFlamegraphDifference",
             "Two remembered times compared",
-            BOTH,
+            [BOTH, SHOWN, COMPARING].concat(),
         ),
         (
             "/flamegraph/change/{generation}",
             "getFlamegraphOfChange",
             "Before and after a change",
-            CHANGE,
+            [CHANGE, SHOWN, COMPARING].concat(),
         ),
     ] {
         draft.add(Call {
             description: "Taken from outside the host. Each picture says how complete it is and what could not be seen.",
-            parameters: &[own, GRAPH].concat(),
+            parameters: &parameters,
             problems: &problems,
             ..get(path, id, summary, answers("image/svg+xml", graph))
         });
@@ -118,7 +118,8 @@ const NOW: &[(&str, Type, &str)] = &[
     (
         "from",
         Type::String,
-        "Instead, remembered time from here on: nanoseconds of the boot-time clock, or seconds before now as -30.",
+        "Instead, remembered time of the host: nanoseconds of the boot-time clock, or seconds before now as -30. Seconds are \
+         remembered whole, so it begins with the one in which this lies. With `type` and `target` as they are without them.",
     ),
     ("until", Type::String, "Until here; now without it."),
 ];
@@ -133,9 +134,14 @@ const BOTH: &[(&str, Type, &str)] = &[
 const CHANGE: &[(&str, Type, &str)] = &[
     ("generation", Type::Integer, "The change's number."),
     (
+        "instance",
+        Type::String,
+        "The run of the host that numbered it, as entries name it; without it the newest change of that number.",
+    ),
+    (
         "seconds",
         Type::Integer,
-        "How many before and after it, 1 to 60; 10 without it.",
+        "How many before and after it, 1 to 60; 10 without it. The one in which it was made belongs to neither.",
     ),
 ];
 const GRAPH: &[(&str, Type, &str)] = &[
@@ -170,9 +176,47 @@ const GRAPH: &[(&str, Type, &str)] = &[
         Type::String,
         "flame, icicle, reverse or task; flame without it.",
     ),
+];
+/// Of the past the host's CPU time alone is remembered, at the rate of the configuration.
+const SHOWN: &[(&str, Type, &str)] = &[
     (
-        "format",
+        "target",
         Type::String,
-        "svg, folded, pprof, speedscope or firefox; svg without it.",
+        "host, which is the only one that is remembered.",
+    ),
+    (
+        "host",
+        Type::String,
+        "What the configuration calls the host.",
+    ),
+    (
+        "type",
+        Type::String,
+        "cpu, the only kind that is remembered.",
+    ),
+    (
+        "thread",
+        Type::String,
+        "Only the threads of this name or number.",
+    ),
+    (
+        "inlined",
+        Type::Boolean,
+        "Whether calls that were inlined are shown, where the program tells.",
+    ),
+    (
+        "view",
+        Type::String,
+        "flame, icicle, reverse or task; flame without it.",
     ),
 ];
+const ANY_FORMAT: &[(&str, Type, &str)] = &[(
+    "format",
+    Type::String,
+    "svg, folded, pprof, speedscope or firefox; svg without it.",
+)];
+const COMPARING: &[(&str, Type, &str)] = &[(
+    "format",
+    Type::String,
+    "svg or folded, the formats of comparisons; svg without it.",
+)];

@@ -11,8 +11,10 @@ use crate::watch::{Brief, Watch};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
+use trimtab_sys::clock::boot_ns;
 
-/// How long a sample may wait in the kernel's ring: a graph of the last second has most of it.
+/// How long a sample may wait in the kernel's ring: a graph of the last second has most of it. Twice that is
+/// [`SETTLED_MS`](crate::ask::SETTLED_MS).
 const STEP_MS: u32 = 200;
 
 /// What is remembered, and the thread that does it.
@@ -139,9 +141,11 @@ fn watch(
     stop: &AtomicBool,
     modules: &Modules,
 ) -> std::io::Result<Option<u32>> {
+    let begun_ns = boot_ns();
     let mut watch = Watch::begin(plan.clone(), modules.clone())?;
     if let Some(past) = of(past).as_mut() {
         past.forget_told();
+        past.watched(begun_ns);
     }
     while !stop.load(Ordering::Relaxed) && watch.is_there() {
         watch.wait(STEP_MS)?;
@@ -149,9 +153,10 @@ fn watch(
         let Some(past) = past.as_mut().filter(|past| past.pid() == plan.pid) else {
             break;
         };
-        let mut hits = Vec::new();
+        let (now_ns, mut hits) = (boot_ns(), Vec::new());
         watch.take(&mut past.stacks, |hit| hits.push(hit));
         hits.into_iter().for_each(|hit| past.add(hit));
+        past.watched(now_ns);
         past.tell(watch.quality());
         past.trim();
         if let Some(better) = watch.larger_copy().or_else(|| watch.smaller_copy()) {

@@ -72,6 +72,11 @@ impl Studio {
                     parcel,
                 } = *job;
                 let named = name(&taken, &shot, &mut self.namer);
+                if named.tree.is_empty() {
+                    // Of a host that did nothing there is nothing to send.
+                    self.shared.say(id, Outcome::Done);
+                    return;
+                }
                 let folded = named.write(View::Flame, Format::Folded);
                 let shared = Arc::clone(&self.shared);
                 // A server that is slow must not keep graphs waiting.

@@ -1,6 +1,7 @@
 //! The desk over a pipe that a test writes and reads.
 
 use super::*;
+use crate::ask::Remembered;
 use crate::draw::View;
 use crate::format::Format;
 use std::io::{BufReader, Read, pipe};
@@ -190,6 +191,107 @@ fn what_can_be_seen_is_told_with_what_is_remembered() {
     assert_eq!(remembered.expect("it is switched on").pid, pid);
 }
 
+#[test]
+fn an_idle_process_is_remembered_as_idle() {
+    if !can_sample(std::process::id()) {
+        println!("skipped: perf_event_open is denied here");
+        return;
+    }
+    let sleeper = Sleeper::new();
+    let (mut visitor, pid) = (Visitor::new(), sleeper.0.id());
+    visitor.ask(
+        1,
+        Ask::Remember {
+            pid: Some(pid),
+            hz: 49,
+            bytes_max: 1 << 20,
+        },
+    );
+    assert_eq!(visitor.hear().0.outcome, Outcome::Done);
+    let mut remembered = || {
+        visitor.ask(
+            2,
+            Ask::Capabilities {
+                pid,
+                own_profile: None,
+            },
+        );
+        match visitor.hear().0.outcome {
+            Outcome::Capabilities { remembered, .. } => remembered.expect("it is switched on"),
+            other => panic!("{other:?}"),
+        }
+    };
+    let mut wait_until = |known: &dyn Fn(&Remembered) -> bool| {
+        for _ in 0..1_000 {
+            let brief = remembered();
+            if known(&brief) {
+                return brief;
+            }
+            trimtab_sys::perf::wait(&[], 20).expect("it waits");
+        }
+        panic!("nothing is remembered: {:?}", remembered());
+    };
+    let brief = wait_until(&|brief| brief.until_ns > 0);
+    // The first second may not be over, and it may have samples of what `sleep` did at its start; the next must have none.
+    let stretch = |second: u64| crate::ask::Stretch {
+        from_ns: brief.from_ns + second * 1_000_000_000,
+        until_ns: brief.from_ns + (second + 1) * 1_000_000_000,
+    };
+    wait_until(&|brief| brief.until_ns >= stretch(1).until_ns);
+    let shot = Shot::of(pid);
+    visitor.ask(
+        3,
+        Ask::Past {
+            shot: shot.clone(),
+            stretch: stretch(1),
+        },
+    );
+    let (answer, svg) = visitor.hear();
+    let Outcome::Graph { quality } = answer.outcome else {
+        panic!("{:?}", answer.outcome)
+    };
+    assert_eq!((quality.samples, quality.window_ms), (0, 1_000));
+    let svg = String::from_utf8(svg).expect("it is text");
+    assert!(svg.contains("No samples"), "{svg}");
+    visitor.ask(
+        4,
+        Ask::Difference {
+            shot: shot.clone(),
+            before: stretch(0),
+            after: stretch(1),
+        },
+    );
+    let (answer, _) = visitor.hear();
+    assert!(
+        matches!(answer.outcome, Outcome::Graph { .. }),
+        "{:?}",
+        answer.outcome
+    );
+    // Nobody listens there, and nobody is asked.
+    let parcel = crate::push::Parcel {
+        server: "http://127.0.0.1:1".to_owned(),
+        name: "idle".to_owned(),
+        from_s: 1,
+        until_s: 2,
+        hz: 49,
+    };
+    visitor.ask(
+        5,
+        Ask::Push {
+            shot,
+            stretch: stretch(1),
+            parcel,
+        },
+    );
+    assert_eq!(visitor.hear().0.outcome, Outcome::Done);
+}
+
+fn can_sample(pid: u32) -> bool {
+    probe(&Here, pid, None)
+        .iter()
+        .any(|step| step.reached && step.rung.has_native_stacks())
+}
+
 /// Works on a stack of a few hundred bytes until a line comes, and then on one of six kilobytes more.
 const DEEPENS: &str = r#"
 #include <pthread.h>
@@ -216,11 +318,6 @@ fn a_copy_shrinks_where_stacks_are_small_and_grows_with_the_first_that_it_cuts_o
         .arg(&program)
         .arg(&source)
         .status();
-    let can_sample = |pid| {
-        probe(&Here, pid, None)
-            .iter()
-            .any(|step| step.reached && step.rung.has_native_stacks())
-    };
     if !built.is_ok_and(|status| status.success()) || !can_sample(std::process::id()) {
         println!("skipped: there is no gcc, or perf_event_open is denied here");
         return;

@@ -46,17 +46,25 @@ pub(super) fn speedscope(tree: &Tree, title: &str, kind: Kind) -> io::Result<Vec
     Ok(serde_json::to_vec(&profile)?)
 }
 
-/// What the Firefox profiler reads. Each stack is one sample with its weight; their order in time is not kept.
+/// What the Firefox profiler reads. Each stack is one sample with its weight; their order in time is not kept. A weight has 31
+/// bits there, so where one would not fit all are told in a coarser unit, and the time between two samples is as much longer.
 pub(super) fn firefox(
     tree: &Tree,
     title: &str,
     kind: Kind,
     quality: &Quality,
 ) -> io::Result<Vec<u8>> {
-    let interval = match kind {
-        Kind::Cpu => SamplingInterval::from_nanos(1_000_000_000 / u64::from(quality.hz.max(1))),
-        Kind::Offcpu | Kind::Wall => SamplingInterval::from_nanos(1_000),
+    let one_ns = match kind {
+        Kind::Cpu => 1_000_000_000 / u64::from(quality.hz.max(1)),
+        Kind::Offcpu | Kind::Wall => 1_000,
     };
+    let mut unit = 1;
+    tree.each_stack(|_, [count, _]| {
+        while i32::try_from(rounded(count, unit)).is_err() {
+            unit *= 10;
+        }
+    });
+    let interval = SamplingInterval::from_nanos(one_ns * unit);
     let start = Timestamp::from_nanos_since_reference(0);
     let mut profile = Profile::new(
         title,
@@ -78,7 +86,7 @@ pub(super) fn firefox(
             })
             .collect();
         let stack = profile.intern_stack_frames(thread, frames.into_iter());
-        let weight = i32::try_from(count).unwrap_or(i32::MAX);
+        let weight = i32::try_from(rounded(count, unit)).unwrap_or(i32::MAX);
         profile.add_sample(
             thread,
             Timestamp::from_nanos_since_reference(at_ns),
@@ -86,9 +94,14 @@ pub(super) fn firefox(
             CpuDelta::ZERO,
             weight,
         );
-        at_ns = at_ns.saturating_add(count.saturating_mul(interval.nanos()));
+        at_ns = at_ns.saturating_add(count.saturating_mul(one_ns));
     });
     Ok(serde_json::to_vec(&profile)?)
+}
+
+/// A count in a coarser unit, to the nearest whole one; nothing that was counted is told as nothing.
+fn rounded(count: u64, unit: u64) -> u64 {
+    (count.saturating_add(unit / 2) / unit).max(u64::from(count > 0))
 }
 
 #[cfg(test)]
@@ -126,5 +139,21 @@ mod tests {
         let value: Value = serde_json::from_slice(&bytes).expect("it is JSON");
         assert_eq!(value["threads"][0]["samples"]["weight"], json!([6, 3]));
         assert_eq!(value["meta"]["interval"], 10.0);
+    }
+
+    #[test]
+    fn firefox_gets_long_times_in_a_coarser_unit() {
+        // An hour of fifty threads that wait, and a moment.
+        let tree = Tree::of_folded("main;a 180000000000\nmain;b 90000000000\nmain;c 7")
+            .expect("it is folded");
+        let quality = Quality::default();
+        let bytes = firefox(&tree, "shop", Kind::Wall, &quality).expect("it can be written");
+        let value: Value = serde_json::from_slice(&bytes).expect("it is JSON");
+        let samples = &value["threads"][0]["samples"];
+        assert_eq!(samples["weight"], json!([1_800_000_000, 900_000_000, 1]));
+        assert_eq!(
+            value["meta"]["interval"], 0.1,
+            "in milliseconds, for microseconds times a hundred"
+        );
     }
 }

@@ -5,6 +5,7 @@ use crate::kind::Kind;
 use crate::names::clean;
 use crate::quality::Quality;
 use crate::session::family;
+use crate::stacks::CALLERS_NOT_FOUND;
 use crate::tree::{Side, Tree};
 use py_spy::config::LockingStrategy;
 use py_spy::{Config, PythonSpy, StackTrace};
@@ -133,7 +134,7 @@ impl Look {
                 let file = frame.short_filename.as_ref().unwrap_or(&frame.filename);
                 clean(&format!("{} ({file})", frame.name))
             });
-            let torn = (!begins).then(|| "[callers not found]".into());
+            let torn = (!begins).then(|| CALLERS_NOT_FOUND.into());
             let stack: Vec<Box<str>> = process
                 .map(Box::from)
                 .into_iter()
