@@ -15,7 +15,7 @@ use trimtab_flame::{
 #[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
 pub struct FlameArgs {
     /// The process; what it began is included
-    #[arg(long, value_name = "PID", required_unless_present = "diff")]
+    #[arg(long, value_name = "PID")]
     pub pid: Option<u32>,
     /// For how many seconds
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=WINDOW_MS_MAX / 1_000))]
