@@ -18,7 +18,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use trimtab_protocol::decision::{
     Absence, Action, ChangeSummary, Citation, Direction, Evidence, Expectation, Level, Reason,
-    Regime,
+    Regime, WindowFigures,
 };
 use trimtab_protocol::name::{Epoch, Generation, KnobName, PoolName, Revision};
 use trimtab_protocol::state::PoolState;
@@ -464,9 +464,11 @@ impl Tuner {
                 None,
             ),
         };
+        // A window that was just cleared measured nothing, which is not zero.
+        let measured = |window: &WindowFigures| window.seconds > 0.0;
         Evidence {
-            now,
-            before,
+            now: now.filter(measured),
+            before: before.filter(measured),
             cpu_share: signals.cpu_share(),
             memory_share: signals.memory_share,
         }

@@ -50,6 +50,19 @@ fn a_starved_pool_grows_until_nothing_waits() {
 }
 
 #[test]
+fn figures_are_shown_only_where_something_was_measured() {
+    for plant in [ROOMY, WALL] {
+        let mut model = Model::new(Mode::Act, &[("web", plant, 4), ("api", plant, 64)]);
+        model.run(120);
+        let records = model.decisions.iter().flat_map(|one| &one.records);
+        let windows =
+            records.flat_map(|(_, record)| [&record.evidence.before, &record.evidence.now]);
+        let empty = windows.flatten().filter(|window| window.seconds <= 0.0);
+        assert_eq!(empty.count(), 0, "nothing measured is not zero");
+    }
+}
+
+#[test]
 fn a_pool_beyond_its_dependencys_knee_comes_down() {
     let mut model = Model::new(Mode::Act, &[("api", WALL, 64)]);
     model.run(180);
