@@ -6,11 +6,11 @@ use super::time::utc;
 use super::{Console, Exit, Format, ended};
 use crate::record::ledger;
 use crate::telemetry::escaped;
+use crate::view::words;
 use clap::Args;
 use std::collections::VecDeque;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use trimtab_protocol::decision::Action;
 use trimtab_protocol::name::{PoolName, is_plain_name};
 use trimtab_protocol::view::{Decisions, Entry, EntryBody};
 
@@ -101,7 +101,7 @@ impl DecisionsArgs {
         let pool = self.pool.as_deref();
         let of_pool = pool.is_none() || entry.pool.as_ref().map(PoolName::as_str) == pool;
         let asked = self.action.as_deref();
-        of_pool && asked.is_none_or(|asked| action.is_some_and(|it| word(it) == asked))
+        of_pool && asked.is_none_or(|asked| action.is_some_and(|it| words::action(it) == asked))
     }
 
     async fn show(&self, console: &mut Console<'_>) -> Result<Exit, ClientError> {
@@ -178,17 +178,6 @@ impl DecisionsArgs {
             }
         }
         out.flush()
-    }
-}
-
-/// An action as the command line and the API call it.
-fn word(action: Action) -> &'static str {
-    match action {
-        Action::Hold => "hold",
-        Action::Try => "try",
-        Action::Confirm => "confirm",
-        Action::RollBack => "roll_back",
-        Action::Advise => "advise",
     }
 }
 
@@ -275,10 +264,10 @@ mod tests {
 
     #[test]
     fn an_action_is_called_as_the_api_calls_it() {
-        use Action::{Advise, Confirm, Hold, RollBack, Try};
+        use trimtab_protocol::decision::Action::{Advise, Confirm, Hold, RollBack, Try};
         for action in [Hold, Try, Confirm, RollBack, Advise] {
             let wire = serde_json::to_value(action).expect("it is a word");
-            assert_eq!(wire, word(action));
+            assert_eq!(wire, words::action(action));
         }
     }
 

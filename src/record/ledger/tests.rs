@@ -38,17 +38,23 @@ fn its_files_are_for_their_owner_alone() {
     assert_eq!(mode(&paths(&place)[0]), 0o600);
 }
 
-#[test]
-fn a_torn_line_is_skipped_and_counted_and_nothing_else_is_lost() {
+/// A ledger of three entries, its one file, and what that holds.
+fn three_lines() -> (tempfile::TempDir, PathBuf, Vec<u8>) {
     let directory = tempfile::tempdir().unwrap();
     let mut ledger = JsonLines::new(directory.path(), "b", 1 << 20);
     for sequence in 1..=3 {
         ledger.append(&stored(sequence), false).unwrap();
     }
-    let path = &paths(directory.path())[0];
-    let whole = fs::read(path).unwrap();
+    let path = paths(directory.path()).remove(0);
+    let whole = fs::read(&path).unwrap();
+    (directory, path, whole)
+}
+
+#[test]
+fn a_torn_line_is_skipped_and_counted_and_nothing_else_is_lost() {
+    let (directory, path, whole) = three_lines();
     for cut in 0..whole.len() {
-        fs::write(path, &whole[..cut]).unwrap();
+        fs::write(&path, &whole[..cut]).unwrap();
         let (found, skipped) = sequences(directory.path());
         let lines = whole[..cut].iter().filter(|&&byte| byte == b'\n').count() as u64;
         assert_eq!(found.len() as u64, lines, "cut at {cut}");
@@ -58,17 +64,11 @@ fn a_torn_line_is_skipped_and_counted_and_nothing_else_is_lost() {
 
 #[test]
 fn a_flipped_byte_costs_at_most_the_lines_beside_it() {
-    let directory = tempfile::tempdir().unwrap();
-    let mut ledger = JsonLines::new(directory.path(), "b", 1 << 20);
-    for sequence in 1..=3 {
-        ledger.append(&stored(sequence), false).unwrap();
-    }
-    let path = &paths(directory.path())[0];
-    let whole = fs::read(path).unwrap();
+    let (directory, path, whole) = three_lines();
     for at in 0..whole.len() {
         let mut broken = whole.clone();
         broken[at] ^= 0x15;
-        fs::write(path, &broken).unwrap();
+        fs::write(&path, &broken).unwrap();
         let (found, _) = sequences(directory.path());
         assert!(!found.is_empty(), "flipped at {at}");
     }
